@@ -1,0 +1,417 @@
+//! The loop's side of its backend: who gets what an operation came to.
+//!
+//! The backend and its operations are borrowed for the length of one call and never while user code runs (**I2**).
+//! A completion that arrives is kept until its entry in the ready queue comes up; then it goes to the operation's
+//! target: a future that waits, a sink (transport, server, watch), or nobody, in which case what it carries is
+//! disposed of: an accepted connection is closed, a lent buffer given back, received bytes kept for the socket's next
+//! read.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::backend::{Backend, Capabilities, Wait};
+use crate::control::{Control, Reply};
+use crate::event_loop::Inner;
+use crate::fd::FdKey;
+use crate::op::{Completion, Event, Op, Outcome, Submitted};
+use crate::op_table::{OpKey, OpTable, Target};
+use crate::ready::Ready;
+use crate::task::cancel_pending;
+
+/// How long a close waits for operations that the kernel does not let go of.
+const DRAIN_LIMIT: Duration = Duration::from_secs(1);
+
+/// What takes the events of an operation that outlives single awaits: a transport, a server, a watch.
+///
+/// Called on the loop's thread, from the ready queue, with nothing borrowed.
+pub(crate) trait Sink {
+    /// An event; `op` comes back with the final one, after which the operation is gone.
+    fn event(self: Rc<Self>, inner: &Rc<Inner>, key: OpKey, event: Event, op: Option<Op>);
+}
+
+/// What has bytes to send at the end of the pass.
+pub(crate) trait Flush {
+    /// Sends what was written during the pass.
+    fn flush(self: Rc<Self>, inner: &Rc<Inner>);
+}
+
+pub(crate) struct Driver {
+    backend: Box<dyn Backend>,
+    ops: OpTable,
+    /// Bytes that were received for a read that nobody waited for any more: they are the socket's next ones.
+    stash: HashMap<FdKey, Vec<u8>>,
+}
+
+impl Driver {
+    pub(crate) fn new(backend: Box<dyn Backend>) -> Self {
+        Self { backend, ops: OpTable::new(), stash: HashMap::new() }
+    }
+
+    pub(crate) fn backend(&self) -> &dyn Backend {
+        &*self.backend
+    }
+
+    pub(crate) fn capabilities(&self) -> Capabilities {
+        self.backend.capabilities()
+    }
+
+    /// Gives the outcome that nobody waits for back to where it belongs.
+    fn dispose(&mut self, op: Option<Op>, result: io::Result<Outcome>) {
+        match (op, result) {
+            (_, Ok(Outcome::Accepted(fd))) => self.backend.close(&mut self.ops, fd),
+            (Some(Op::Recv { fd, mut buf, limit }), Ok(Outcome::Count(count))) if count > 0 => {
+                let start = buf.len();
+                grow(&mut buf, count, limit);
+                self.stash.entry(fd).or_default().extend_from_slice(&buf[start..]);
+            }
+            _ => {}
+        }
+    }
+
+    /// The operation is over: its slot is free from here on.
+    fn land(&mut self, key: OpKey) -> Option<(Op, Target)> {
+        self.ops.set_landed(key);
+        self.ops.remove(key)
+    }
+
+    fn close_fd(&mut self, fd: FdKey) {
+        self.stash.remove(&fd);
+        self.backend.close(&mut self.ops, fd);
+    }
+}
+
+/// A backend's count of received bytes becomes the buffer's new length.
+pub(crate) fn grow(buf: &mut Vec<u8>, count: usize, limit: usize) {
+    assert!(count <= limit && count <= buf.capacity() - buf.len(), "B7: a backend received more than was asked for");
+    // SAFETY: the backend's contract: bytes up to its count are initialised, and within the spare capacity.
+    unsafe { buf.set_len(buf.len() + count) };
+}
+
+impl Inner {
+    fn with_driver<R>(&self, f: impl FnOnce(&mut Driver) -> R) -> Option<R> {
+        self.driver.borrow_mut().as_mut().map(f)
+    }
+
+    /// The backend, where the loop is open.
+    fn with_backend<R>(&self, f: impl FnOnce(&mut dyn Backend, &mut OpTable) -> io::Result<R>) -> io::Result<R> {
+        self.with_driver(|driver| f(&mut *driver.backend, &mut driver.ops)).unwrap_or_else(|| Err(closed()))
+    }
+
+    pub(crate) fn poll_backend(&self, wait: Wait) -> io::Result<()> {
+        let mut scratch = self.scratch.take();
+        let result = self.with_backend(|backend, ops| backend.poll(ops, wait, &mut scratch));
+        for completion in scratch.drain(..) {
+            self.arrived.borrow_mut().push_back(completion);
+            self.ready.push(Ready::Completion);
+        }
+        self.scratch.replace(scratch);
+        result
+    }
+
+    /// A completion's entry came up.
+    pub(crate) fn dispatch_completion(self: &Rc<Self>) {
+        let Some(Completion { op: key, event }) = self.arrived.borrow_mut().pop_front() else { return };
+        let sink = self.with_driver(|driver| match driver.ops.target_mut(key) {
+            Some(Target::Sink(sink)) => Some(Rc::clone(sink)),
+            _ => None,
+        });
+        match sink.flatten() {
+            Some(sink) => {
+                let op = match &event {
+                    Event::Final(_) => self.with_driver(|driver| driver.land(key)).flatten().map(|landed| landed.0),
+                    _ => None,
+                };
+                sink.event(self, key, event, op);
+            }
+            None => self.settle(key, event),
+        }
+    }
+
+    /// An event of an operation that a future waits for, or nobody.
+    fn settle(&self, key: OpKey, event: Event) {
+        let woken = self.with_driver(|driver| {
+            let result = match event {
+                Event::Final(result) => result,
+                Event::More(outcome) => {
+                    driver.dispose(None, Ok(outcome));
+                    return None;
+                }
+                Event::Resume => {
+                    // Whoever waited for it is gone: it was cancelled, and its final completion is on the way.
+                    if matches!(driver.ops.target_mut(key), None | Some(Target::Nobody)) {
+                        return None;
+                    }
+                    match driver.backend.resume(&mut driver.ops, key) {
+                        Submitted::Done(result) => result,
+                        Submitted::More(outcome) => {
+                            driver.dispose(None, Ok(outcome));
+                            return None;
+                        }
+                        Submitted::Queued | Submitted::Unsupported => return None,
+                    }
+                }
+            };
+            driver.ops.set_landed(key);
+            match driver.ops.target_mut(key) {
+                Some(Target::Future { waker, result: place }) => {
+                    *place = Some(result);
+                    waker.take()
+                }
+                _ => {
+                    let op = driver.ops.remove(key).map(|removed| removed.0);
+                    driver.dispose(op, result);
+                    None
+                }
+            }
+        });
+        if let Some(Some(waker)) = woken {
+            waker.wake();
+        }
+    }
+
+    /// Starts an operation for a sink. `Err` gives it back where the backend refused it or it ended at once.
+    pub(crate) fn start(&self, op: Op, sink: Rc<dyn Sink>) -> Started {
+        let started = self.with_driver(|driver| {
+            let key = driver.ops.insert(op, Target::Sink(sink));
+            match driver.backend.submit(&mut driver.ops, key) {
+                Submitted::Queued => {
+                    driver.ops.set_in_flight(key);
+                    Started::Queued(key)
+                }
+                Submitted::Done(result) => match driver.ops.remove(key) {
+                    Some((op, target)) => Started::Done(result, op, target),
+                    None => Started::Closed,
+                },
+                Submitted::More(outcome) => {
+                    driver.ops.set_in_flight(key);
+                    Started::More(key, outcome)
+                }
+                Submitted::Unsupported => match driver.ops.remove(key) {
+                    Some((op, target)) => Started::Done(Err(io::Error::from(io::ErrorKind::Unsupported)), op, target),
+                    None => Started::Closed,
+                },
+            }
+        });
+        started.unwrap_or(Started::Closed)
+    }
+
+    /// Goes on with a sink's operation.
+    pub(crate) fn resume(&self, key: OpKey) -> Resumed {
+        let resumed = self.with_driver(|driver| match driver.backend.resume(&mut driver.ops, key) {
+            Submitted::Done(result) => match driver.land(key) {
+                Some((op, _)) => Resumed::Final(result, op),
+                None => Resumed::Nothing,
+            },
+            Submitted::More(outcome) => Resumed::More(outcome),
+            Submitted::Queued | Submitted::Unsupported => Resumed::Nothing,
+        });
+        resumed.unwrap_or(Resumed::Nothing)
+    }
+
+    /// Asks for an operation to end early.
+    pub(crate) fn cancel_op(&self, key: OpKey) {
+        self.with_driver(|driver| driver.backend.cancel(&mut driver.ops, key));
+    }
+
+    /// An operation's sink is gone: whatever it comes to is disposed of.
+    pub(crate) fn abandon_op(&self, key: OpKey) {
+        let target = self.with_driver(|driver| {
+            let target = driver.ops.target_mut(key).map(std::mem::take);
+            driver.backend.cancel(&mut driver.ops, key);
+            target
+        });
+        drop(target);
+    }
+
+    pub(crate) fn open_fd(
+        &self,
+        domain: socket2::Domain,
+        kind: socket2::Type,
+        protocol: Option<socket2::Protocol>,
+    ) -> io::Result<FdKey> {
+        self.with_backend(|backend, _| backend.open(domain, kind, protocol))
+    }
+
+    pub(crate) fn adopt_fd(&self, fd: std::os::fd::OwnedFd) -> io::Result<FdKey> {
+        self.with_backend(|backend, _| backend.adopt(fd))
+    }
+
+    pub(crate) fn release_fd(&self, fd: FdKey) -> io::Result<std::os::fd::OwnedFd> {
+        self.with_backend(|backend, ops| backend.release(ops, fd))
+    }
+
+    pub(crate) fn control(&self, fd: FdKey, control: &Control<'_>) -> io::Result<Reply> {
+        self.with_backend(|backend, _| backend.control(fd, control))
+    }
+
+    pub(crate) fn raw_fd(&self, fd: FdKey) -> Option<std::os::fd::RawFd> {
+        self.with_driver(|driver| driver.backend.raw_fd(fd)).flatten()
+    }
+
+    pub(crate) fn close_fd(&self, fd: FdKey) {
+        self.with_driver(|driver| driver.close_fd(fd));
+    }
+
+    pub(crate) fn send_now(&self, fd: FdKey, bufs: &[io::IoSlice<'_>]) -> Option<io::Result<usize>> {
+        self.with_driver(|driver| driver.backend.send_now(fd, bufs)).unwrap_or_else(|| Some(Err(closed())))
+    }
+
+    pub(crate) fn recv_now(&self, fd: FdKey, buf: &mut [u8]) -> Option<io::Result<usize>> {
+        self.with_driver(|driver| driver.backend.recv_now(fd, buf)).unwrap_or_else(|| Some(Err(closed())))
+    }
+
+    pub(crate) fn hold_clock(&self, hold: bool) {
+        self.with_driver(|driver| driver.backend.hold_clock(hold));
+    }
+
+    /// Bytes that an earlier read, dropped in time, left for this socket.
+    pub(crate) fn take_stash(&self, fd: FdKey, limit: usize) -> Option<Vec<u8>> {
+        self.with_driver(|driver| {
+            if driver.stash.is_empty() {
+                return None;
+            }
+            let bytes = driver.stash.get_mut(&fd)?;
+            let rest = bytes.split_off(limit.min(bytes.len()));
+            let taken = std::mem::replace(bytes, rest);
+            if bytes.is_empty() {
+                driver.stash.remove(&fd);
+            }
+            Some(taken)
+        })
+        .flatten()
+    }
+
+    /// At close: ends every operation, and the backend with them.
+    pub(crate) fn close_driver(self: &Rc<Self>) {
+        let targets = self.with_driver(|driver| driver.ops.take_targets());
+        self.dispose(targets);
+        let Some(mut driver) = self.driver.take() else { return };
+        let left = driver.backend.drain(&mut driver.ops, DRAIN_LIMIT);
+        if left == 0 {
+            let landed: Vec<OpKey> = driver.ops.keys_in_flight().collect();
+            landed.into_iter().for_each(|key| driver.ops.set_landed(key));
+        }
+        // What arrived and was not looked at carries descriptors and buffers of the backend's.
+        let arrived = self.arrived.take();
+        self.dispose(arrived);
+        self.dispose(driver);
+    }
+}
+
+fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the event loop is closed")
+}
+
+/// What became of an operation started for a sink.
+pub(crate) enum Started {
+    Queued(OpKey),
+    More(OpKey, Outcome),
+    /// Over at once; the target comes back for the caller to drop.
+    Done(
+        io::Result<Outcome>,
+        Op,
+        #[expect(dead_code, reason = "held so that it is dropped outside the borrow")] Target,
+    ),
+    Closed,
+}
+
+/// What became of a resumed operation.
+pub(crate) enum Resumed {
+    Nothing,
+    More(Outcome),
+    Final(io::Result<Outcome>, Op),
+}
+
+/// One operation, awaited: submitted at the first poll, cancelled when dropped. The operation, and with it the buffer,
+/// comes back with the result.
+pub(crate) struct OpFuture {
+    inner: Rc<Inner>,
+    state: OpState,
+}
+
+enum OpState {
+    New(Option<Op>),
+    InFlight(OpKey),
+    Over,
+}
+
+impl OpFuture {
+    pub(crate) fn new(inner: &Rc<Inner>, op: Op) -> Self {
+        Self { inner: Rc::clone(inner), state: OpState::New(Some(op)) }
+    }
+}
+
+impl Future for OpFuture {
+    type Output = (io::Result<Outcome>, Op);
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        match &mut this.state {
+            OpState::New(op) => {
+                let Some(op) = op.take() else { return Poll::Pending };
+                this.state = OpState::Over;
+                let mut driver = this.inner.driver.borrow_mut();
+                let Some(driver) = driver.as_mut() else { return Poll::Ready((Err(closed()), op)) };
+                let target = Target::Future { waker: Some(context.waker().clone()), result: None };
+                let key = driver.ops.insert(op, target);
+                let result = match driver.backend.submit(&mut driver.ops, key) {
+                    Submitted::Done(result) => result,
+                    Submitted::Unsupported => Err(io::Error::from(io::ErrorKind::Unsupported)),
+                    Submitted::Queued | Submitted::More(_) => {
+                        driver.ops.set_in_flight(key);
+                        this.state = OpState::InFlight(key);
+                        return Poll::Pending;
+                    }
+                };
+                let (op, _) = driver.ops.remove(key).expect("an operation that was refused is still in the table");
+                Poll::Ready((result, op))
+            }
+            OpState::InFlight(key) => {
+                if cancel_pending() {
+                    return Poll::Pending;
+                }
+                let key = *key;
+                let mut driver = this.inner.driver.borrow_mut();
+                let Some(driver) = driver.as_mut() else { return Poll::Pending };
+                let Some(Target::Future { waker, result }) = driver.ops.target_mut(key) else { return Poll::Pending };
+                match result.take() {
+                    Some(result) => {
+                        let (op, _) = driver.ops.remove(key).expect("an operation stays until its result is taken");
+                        this.state = OpState::Over;
+                        Poll::Ready((result, op))
+                    }
+                    None => {
+                        if !waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+                            *waker = Some(context.waker().clone());
+                        }
+                        Poll::Pending
+                    }
+                }
+            }
+            OpState::Over => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for OpFuture {
+    fn drop(&mut self) {
+        let OpState::InFlight(key) = self.state else { return };
+        let dropped = self.inner.with_driver(|driver| {
+            let target = driver.ops.target_mut(key).map(std::mem::take);
+            if driver.ops.is_in_flight(key) {
+                driver.backend.cancel(&mut driver.ops, key);
+            } else if let Some(Target::Future { result: Some(result), .. }) = target {
+                let op = driver.ops.remove(key).map(|removed| removed.0);
+                driver.dispose(op, result);
+                return None;
+            }
+            target
+        });
+        drop(dropped);
+    }
+}

@@ -1,0 +1,448 @@
+//! Futures of the loop: a result that somebody sets and anybody awaits (asyncio: `Future`).
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::IntoFuture;
+use std::panic::Location;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll};
+
+use crate::done::DoneCallback;
+use crate::error::{Cancelled, Error, Result, TaskError};
+use crate::event_loop::{EventLoop, Inner};
+use crate::exception::ExceptionContext;
+use crate::ready::Ready;
+use crate::running::with_running;
+use crate::task::cancel_pending;
+use crate::waiters::{CallbackId, Waiters};
+
+/// asyncio's future, also a [`std::future::Future`].
+///
+/// [`LoopFuture`] and [`LoopTask`](crate::LoopTask) implement it.
+pub trait Future: std::future::Future<Output = Result<<Self as Future>::Value, TaskError>> {
+    /// What it gives.
+    type Value;
+
+    /// Whether it has an outcome: a value, an error or a cancellation.
+    fn done(&self) -> bool;
+
+    /// Whether its outcome is a cancellation.
+    fn cancelled(&self) -> bool;
+
+    /// Cancels it; false where it is done already.
+    fn cancel(&self) -> bool {
+        self.cancel_with(None)
+    }
+
+    /// Cancels it with a message; false where it is done already.
+    fn cancel_with(&self, message: Option<&str>) -> bool;
+
+    /// A clone of the value, any number of times.
+    ///
+    /// # Errors
+    ///
+    /// [`TaskError::NotReady`] while it is pending; its own error where it has one.
+    fn result(&self) -> Result<Self::Value, TaskError>
+    where
+        Self::Value: Clone;
+
+    /// Its error, or none where it has a value.
+    ///
+    /// # Errors
+    ///
+    /// [`TaskError::NotReady`] while it is pending; [`TaskError::Cancelled`] where it was cancelled.
+    fn exception(&self) -> Result<Option<TaskError>, TaskError>;
+
+    /// Gives it its value.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidState`] where it is done already, or is a task; [`Error::Closed`] where it has callbacks and
+    /// its loop is closed: the value is set then all the same.
+    fn set_result(&self, value: Self::Value) -> Result<()>;
+
+    /// Gives it an error.
+    ///
+    /// # Errors
+    ///
+    /// As for [`set_result`](Future::set_result).
+    fn set_exception(&self, error: TaskError) -> Result<()>;
+
+    /// Calls a function with it when it is done, through the ready queue, in the context that is current now.
+    fn add_done_callback(&self, function: Box<dyn FnOnce(&Self)>) -> CallbackId;
+
+    /// Takes a callback off; true where it was still there.
+    fn remove_done_callback(&self, id: CallbackId) -> bool;
+
+    /// The loop it belongs to, unless that is gone.
+    fn get_loop(&self) -> Option<EventLoop>;
+}
+
+enum State<T> {
+    Pending,
+    Value(T),
+    Taken,
+    Error(TaskError),
+}
+
+struct FutureCell<T> {
+    inner: Rc<Inner>,
+    state: RefCell<State<T>>,
+    waiters: Waiters,
+    /// Told once if it is cancelled: whoever works for it elsewhere.
+    on_cancel: Cell<Option<Box<dyn FnOnce()>>>,
+    /// Somebody looked at the outcome: a failure is not reported as never retrieved.
+    retrieved: Cell<bool>,
+    source: &'static Location<'static>,
+}
+
+/// A future of a loop (asyncio: `Future`), made by [`EventLoop::create_future`]. Clones stand for the same future.
+///
+/// Awaiting it moves the value out; `(&future).await` clones the value and leaves it, for any number of waiters.
+/// Waiters wake in the order in which they began to wait, a pass after the completion, never within `set_result`.
+///
+/// Cancelling a task that awaits it cancels the future too, as in asyncio.
+pub struct LoopFuture<T> {
+    cell: Rc<FutureCell<T>>,
+    /// This handle's await has suspended.
+    suspended: Cell<bool>,
+}
+
+impl<T: 'static> LoopFuture<T> {
+    #[track_caller]
+    pub(crate) fn new(inner: &Rc<Inner>) -> Self {
+        Self {
+            cell: Rc::new(FutureCell {
+                inner: Rc::clone(inner),
+                state: RefCell::new(State::Pending),
+                waiters: Waiters::default(),
+                on_cancel: Cell::new(None),
+                retrieved: Cell::new(false),
+                source: Location::caller(),
+            }),
+            suspended: Cell::new(false),
+        }
+    }
+
+    /// Whether it has an outcome: a value, an error or a cancellation.
+    #[must_use]
+    pub fn done(&self) -> bool {
+        !matches!(*self.cell.state.borrow(), State::Pending)
+    }
+
+    /// Whether its outcome is a cancellation.
+    #[must_use]
+    pub fn cancelled(&self) -> bool {
+        matches!(*self.cell.state.borrow(), State::Error(TaskError::Cancelled(_)))
+    }
+
+    /// Whether two handles stand for the same future.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.cell, &other.cell)
+    }
+
+    /// The loop it belongs to.
+    #[must_use]
+    pub fn get_loop(&self) -> EventLoop {
+        EventLoop::of(&self.cell.inner)
+    }
+
+    /// Its error, or none where it has a value.
+    ///
+    /// # Errors
+    ///
+    /// [`TaskError::NotReady`] while it is pending; [`TaskError::Cancelled`] where it was cancelled.
+    pub fn exception(&self) -> Result<Option<TaskError>, TaskError> {
+        let state = self.cell.state.borrow();
+        match &*state {
+            State::Pending => return Err(TaskError::NotReady),
+            State::Error(error @ TaskError::Cancelled(_)) => return Err(error.clone()),
+            _ => self.cell.retrieved.set(true),
+        }
+        Ok(match &*state {
+            State::Error(error) => Some(error.clone()),
+            _ => None,
+        })
+    }
+
+    /// A clone of the value, any number of times.
+    ///
+    /// # Errors
+    ///
+    /// [`TaskError::NotReady`] while it is pending; its own error where it has one; [`TaskError::Taken`] where an await
+    /// moved the value out.
+    pub fn result(&self) -> Result<T, TaskError>
+    where
+        T: Clone,
+    {
+        // Not cloned while borrowed: a clone may be user code that looks at this future.
+        let state = self.cell.state.replace(State::Taken);
+        let outcome = match &state {
+            State::Value(value) => Ok(value.clone()),
+            State::Pending => Err(TaskError::NotReady),
+            State::Taken => Err(TaskError::Taken),
+            State::Error(error) => Err(error.clone()),
+        };
+        if !matches!(state, State::Pending) {
+            self.cell.retrieved.set(true);
+        }
+        self.cell.state.replace(state);
+        outcome
+    }
+
+    /// Moves the value out, without waiting.
+    ///
+    /// # Errors
+    ///
+    /// As for [`result`](Self::result).
+    pub fn take_result(&self) -> Result<T, TaskError> {
+        let mut state = self.cell.state.borrow_mut();
+        match &*state {
+            State::Pending => return Err(TaskError::NotReady),
+            State::Taken => return Err(TaskError::Taken),
+            State::Error(error) => {
+                self.cell.retrieved.set(true);
+                return Err(error.clone());
+            }
+            State::Value(_) => {}
+        }
+        self.cell.retrieved.set(true);
+        match std::mem::replace(&mut *state, State::Taken) {
+            State::Value(value) => Ok(value),
+            _ => Err(TaskError::Taken),
+        }
+    }
+
+    /// Gives it its value.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidState`] where it is done already, and nothing is changed; [`Error::Closed`] where it has
+    /// callbacks and its loop is closed: the value is set then all the same.
+    pub fn set_result(&self, value: T) -> Result<()> {
+        self.complete(State::Value(value))
+    }
+
+    /// Gives it an error.
+    ///
+    /// # Errors
+    ///
+    /// As for [`set_result`](Self::set_result).
+    pub fn set_exception(&self, error: impl Into<TaskError>) -> Result<()> {
+        self.complete(State::Error(error.into()))
+    }
+
+    /// Cancels it; false where it is done already.
+    pub fn cancel(&self) -> bool {
+        self.cancel_with(None)
+    }
+
+    /// Cancels it with a message, which awaits of it see; false where it is done already.
+    pub fn cancel_with(&self, message: Option<&str>) -> bool {
+        if self.done() {
+            self.cell.retrieved.set(true);
+            return false;
+        }
+        let cancelled = message.map_or_else(Cancelled::new, Cancelled::with_message);
+        let hook = self.cell.on_cancel.take();
+        // A closed loop cannot run the callbacks; the state is set all the same.
+        let _ = self.complete(State::Error(TaskError::Cancelled(cancelled)));
+        if let Some(hook) = hook {
+            hook();
+        }
+        true
+    }
+
+    /// Sets what is called if it is cancelled while pending.
+    pub(crate) fn on_cancel(&self, hook: Box<dyn FnOnce()>) {
+        self.cell.on_cancel.set(Some(hook));
+    }
+
+    fn complete(&self, outcome: State<T>) -> Result<()> {
+        if self.done() {
+            return Err(Error::InvalidState("the future is done already"));
+        }
+        self.cell.state.replace(outcome);
+        if self.cell.waiters.notify(&self.cell.inner, |callback| callback.bind_any(&self.clone())) {
+            Ok(())
+        } else {
+            Err(Error::Closed)
+        }
+    }
+
+    fn poll_outcome(
+        &self,
+        suspended: &Cell<bool>,
+        context: &mut TaskContext<'_>,
+        take: impl FnOnce(&Self) -> Result<T, TaskError>,
+    ) -> Poll<Result<T, TaskError>> {
+        let foreign = |running: Option<&Rc<Inner>>| running.is_some_and(|loop_| !Rc::ptr_eq(loop_, &self.cell.inner));
+        if with_running(foreign) {
+            return Poll::Ready(Err(TaskError::WrongLoop));
+        }
+        let asked_to_end = cancel_pending();
+        if self.done() {
+            if suspended.get() && asked_to_end {
+                return Poll::Pending;
+            }
+            return Poll::Ready(take(self));
+        }
+        suspended.set(true);
+        if asked_to_end {
+            // Whoever was to set it learns of it; the request itself goes on outward.
+            self.cancel();
+        } else {
+            self.cell.waiters.add_waker(context.waker());
+        }
+        Poll::Pending
+    }
+
+    /// Calls a function with the future when it is done, through the ready queue, in the context that is current now:
+    /// never before this returns, also where the future is done already.
+    #[track_caller]
+    pub fn add_done_callback(&self, function: impl FnOnce(&Self) + 'static) -> CallbackId {
+        let id = CallbackId::next();
+        let callback = DoneCallback::new(function, Location::caller());
+        if !self.done() {
+            self.cell.waiters.add_callback(id, callback);
+        } else if !self.cell.inner.closed.get() {
+            callback.bind(self.clone());
+            self.cell.inner.ready.push(Ready::Handle(callback));
+        }
+        id
+    }
+
+    /// Takes a callback off; true where it was still there. One that is queued already runs.
+    pub fn remove_done_callback(&self, id: CallbackId) -> bool {
+        let removed = self.cell.waiters.remove_callback(id);
+        removed.is_some()
+    }
+}
+
+impl<T> Clone for LoopFuture<T> {
+    fn clone(&self) -> Self {
+        Self { cell: Rc::clone(&self.cell), suspended: Cell::new(false) }
+    }
+}
+
+// A future is a counted pointer: pinning one pins nothing.
+impl<T> Unpin for LoopFuture<T> {}
+
+impl<T: 'static> std::future::Future for LoopFuture<T> {
+    type Output = Result<T, TaskError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        crate::root::answer_probe::<Self>();
+        self.poll_outcome(&self.suspended, context, Self::take_result)
+    }
+}
+
+/// An await of a future that clones the value and leaves it: `(&future).await`.
+#[must_use = "futures do nothing unless awaited"]
+pub struct Shared<'a, T> {
+    future: &'a LoopFuture<T>,
+    suspended: Cell<bool>,
+}
+
+impl<T: Clone + 'static> std::future::Future for Shared<'_, T> {
+    type Output = Result<T, TaskError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        self.future.poll_outcome(&self.suspended, context, LoopFuture::result)
+    }
+}
+
+impl<'a, T: Clone + 'static> IntoFuture for &'a LoopFuture<T> {
+    type Output = Result<T, TaskError>;
+    type IntoFuture = Shared<'a, T>;
+
+    fn into_future(self) -> Shared<'a, T> {
+        Shared { future: self, suspended: Cell::new(false) }
+    }
+}
+
+impl<T> fmt::Debug for Shared<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.future.fmt(f)
+    }
+}
+
+impl<T> fmt::Debug for LoopFuture<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.cell.describe())
+    }
+}
+
+impl<T> FutureCell<T> {
+    fn describe(&self) -> String {
+        let state = match self.state.try_borrow().as_deref() {
+            Ok(State::Pending) => "pending",
+            Ok(State::Error(TaskError::Cancelled(_))) => "cancelled",
+            _ => "finished",
+        };
+        format!("<Future {state} created at {}>", self.source)
+    }
+}
+
+impl<T> Drop for FutureCell<T> {
+    fn drop(&mut self) {
+        if self.retrieved.get() {
+            return;
+        }
+        if let State::Error(error) = &*self.state.borrow()
+            && !error.is_cancelled()
+        {
+            let context = ExceptionContext::new("Future exception was never retrieved").exception(error.clone());
+            self.inner.report(&context.detail("future", std::fmt::from_fn(|f| f.write_str(&self.describe()))));
+        }
+    }
+}
+
+impl<T: 'static> Future for LoopFuture<T> {
+    type Value = T;
+
+    fn done(&self) -> bool {
+        Self::done(self)
+    }
+
+    fn cancelled(&self) -> bool {
+        Self::cancelled(self)
+    }
+
+    fn cancel_with(&self, message: Option<&str>) -> bool {
+        Self::cancel_with(self, message)
+    }
+
+    fn result(&self) -> Result<T, TaskError>
+    where
+        T: Clone,
+    {
+        Self::result(self)
+    }
+
+    fn exception(&self) -> Result<Option<TaskError>, TaskError> {
+        Self::exception(self)
+    }
+
+    fn set_result(&self, value: T) -> Result<()> {
+        Self::set_result(self, value)
+    }
+
+    fn set_exception(&self, error: TaskError) -> Result<()> {
+        Self::set_exception(self, error)
+    }
+
+    fn add_done_callback(&self, function: Box<dyn FnOnce(&Self)>) -> CallbackId {
+        Self::add_done_callback(self, function)
+    }
+
+    fn remove_done_callback(&self, id: CallbackId) -> bool {
+        Self::remove_done_callback(self, id)
+    }
+
+    fn get_loop(&self) -> Option<EventLoop> {
+        Some(Self::get_loop(self))
+    }
+}

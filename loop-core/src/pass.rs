@@ -1,0 +1,87 @@
+//! One pass of the loop, in asyncio's order.
+//!
+//! 1. the wait: zero if work is ready or `stop` was called, else until the next timer;
+//! 2. the backend: submit what is queued, wait, collect completions;
+//! 3. completions, then what other threads sent, go to the back of the ready queue;
+//! 4. due timers follow, all moved before any runs;
+//! 5. as many entries as there are now are run; what they schedule waits for the next pass.
+//!
+//! **I1** a pass runs the entries of its snapshot and no others; **I2** no user code runs while the backend, a
+//! queue or a table is borrowed; **I3** with work ready, a pass does not owe the kernel a call (see [`Pace`]);
+//! **I4** no busy entry starves I/O, timers or other threads for longer than that.
+
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::backend::Wait;
+use crate::event_loop::Inner;
+use crate::pace::Pace;
+use crate::ready::Ready;
+
+/// The longest wait: a deadline further off is slept towards in steps.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
+
+impl Inner {
+    pub(crate) fn run_pass(self: &Rc<Self>) -> io::Result<()> {
+        let wait = self.choose_wait();
+        self.collect(wait)?;
+        self.move_due_timers(wait);
+        for _ in 0..self.ready.len() {
+            let Some(entry) = self.ready.pop() else { break };
+            self.pace.entry_ran();
+            self.run_entry(entry);
+        }
+        self.flush_writes();
+        Ok(())
+    }
+
+    fn choose_wait(&self) -> Wait {
+        if !self.ready.is_empty() || self.stopping.get() {
+            return if self.stopping.get() || self.pace.visit_due() { Wait::Now } else { Wait::Peek };
+        }
+        match self.timers.borrow_mut().next_deadline() {
+            None => Wait::Forever,
+            Some(deadline) => Wait::Until(deadline.min(self.now() + LONGEST_WAIT)),
+        }
+    }
+
+    fn collect(self: &Rc<Self>, mut wait: Wait) -> io::Result<()> {
+        let waits = matches!(wait, Wait::Until(_) | Wait::Forever);
+        if waits && !self.shared.word.try_sleep() {
+            wait = Wait::Now;
+        }
+        let result = self.poll_backend(wait);
+        if waits || self.shared.queue.has_nodes() {
+            // Awake before the queue is taken: whoever pushes later notifies anew.
+            self.shared.word.wake_up();
+            for node in self.shared.queue.take() {
+                // SAFETY: taken from the queue, alive, delivered once.
+                unsafe { ((*node).vtable.deliver)(node, self) };
+            }
+        }
+        result
+    }
+
+    fn move_due_timers(&self, wait: Wait) {
+        let mut timers = self.timers.borrow_mut();
+        let visited = wait != Wait::Peek;
+        if !visited && !Pace::is_near(self.pace.sampled(), timers.next_deadline()) {
+            return;
+        }
+        let now = self.now();
+        self.pace.sample(now, visited.then_some(wait));
+        while let Some(target) = timers.pop_due(now) {
+            self.ready.push(target.into());
+        }
+    }
+}
+
+impl From<crate::timers::Target> for Ready {
+    fn from(target: crate::timers::Target) -> Self {
+        match target {
+            crate::timers::Target::Handle(handle) => Self::Handle(handle),
+            crate::timers::Target::Waker(waker) => Self::Wake(waker),
+        }
+    }
+}

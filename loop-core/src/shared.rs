@@ -1,0 +1,183 @@
+//! The part of a loop that other threads may hold: its queue, its wake word, and what it answers when it is gone.
+//!
+//! Tasks outlive their loop through wakers that other threads keep, so each holds the shared part alive. So that
+//! spawning a task costs no atomic operation for this, the loop takes such holds (*anchors*) in batches and
+//! hands them out by counting down a plain number; only the last to go looks at the atomic count.
+
+use std::cell::Cell;
+use std::ptr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::backend::Unpark;
+use crate::event_loop::Inner;
+use crate::remote::{Node, Pushed, RemoteQueue, WakeWord};
+
+/// Anchors taken at once.
+const BATCH: usize = 4096;
+
+pub(crate) struct Shared {
+    /// The thread whose loop this is, for ever: loops do not move.
+    pub(crate) owner: u64,
+    pub(crate) queue: RemoteQueue,
+    pub(crate) word: WakeWord,
+    pub(crate) running: AtomicBool,
+    pub(crate) closed: AtomicBool,
+    /// None once the loop is closed: the descriptor behind it is closed with the backend.
+    unparker: Mutex<Option<Arc<dyn Unpark>>>,
+    /// The loop itself, for its own thread only; null once it is gone.
+    local: AtomicPtr<Inner>,
+    /// Anchors handed out or kept in the loop's pool. While there are any, they hold one reference together.
+    anchors: AtomicUsize,
+}
+
+impl Shared {
+    pub(crate) fn new(unparker: Arc<dyn Unpark>) -> Arc<Self> {
+        Arc::new(Self {
+            owner: crate::running::thread_id(),
+            queue: RemoteQueue::new(),
+            word: WakeWord::new(),
+            running: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            unparker: Mutex::new(Some(unparker)),
+            local: AtomicPtr::new(ptr::null_mut()),
+            anchors: AtomicUsize::new(0),
+        })
+    }
+
+    pub(crate) fn is_own_thread(&self) -> bool {
+        self.owner == crate::running::thread_id()
+    }
+
+    pub(crate) fn set_local(&self, inner: *const Inner) {
+        self.local.store(inner.cast_mut(), Ordering::Relaxed);
+    }
+
+    /// The loop, on its own thread, while it is there.
+    pub(crate) fn local(&self) -> *const Inner {
+        debug_assert!(self.is_own_thread());
+        self.local.load(Ordering::Relaxed)
+    }
+
+    /// Sends a node to the loop and wakes it if it sleeps. False: the loop is closed, and the node was not taken.
+    ///
+    /// # Safety
+    ///
+    /// That of [`RemoteQueue::push`].
+    #[must_use]
+    pub(crate) unsafe fn send(&self, node: *const Node) -> bool {
+        // SAFETY: the caller's.
+        match unsafe { self.queue.push(node) } {
+            Pushed::First => {
+                if self.word.notify() {
+                    // Only a loop that sleeps is unparked, so the lock is off the busy path.
+                    let unparker = self.unparker.lock().clone();
+                    if let Some(unparker) = unparker {
+                        unparker.unpark();
+                    }
+                }
+                true
+            }
+            Pushed::Behind => true,
+            Pushed::Closed => false,
+        }
+    }
+
+    /// The loop closes: nothing wakes it any more.
+    pub(crate) fn drop_unparker(&self) {
+        let unparker = self.unparker.lock().take();
+        drop(unparker);
+    }
+
+    /// Lets go of anchors, from any thread.
+    ///
+    /// # Safety
+    ///
+    /// `shared` is what the anchor was taken on; the caller gives its hold up, and must not use it any more.
+    pub(crate) unsafe fn release_anchors(shared: *const Self, count: usize) {
+        // SAFETY: the anchors that are given up here still keep it alive.
+        if unsafe { (*shared).anchors.fetch_sub(count, Ordering::AcqRel) } == count {
+            // SAFETY: these were the last; the reference that they held together is given up, once.
+            unsafe { Arc::decrement_strong_count(shared) };
+        }
+    }
+}
+
+/// The loop's own supply of anchors.
+pub(crate) struct AnchorPool {
+    shared: *const Shared,
+    left: Cell<usize>,
+}
+
+impl AnchorPool {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+        shared.anchors.store(BATCH, Ordering::Relaxed);
+        Self { shared: Arc::into_raw(Arc::clone(shared)), left: Cell::new(BATCH) }
+    }
+
+    /// One anchor on the shared part, with the pointer that it makes safe to follow from any thread.
+    pub(crate) fn take(&self) -> *const Shared {
+        let left = self.left.get();
+        // One always stays, so that the count cannot reach zero and come back.
+        if left == 1 {
+            // SAFETY: the pool's own anchors keep it alive.
+            unsafe { (*self.shared).anchors.fetch_add(BATCH, Ordering::Relaxed) };
+            self.left.set(BATCH);
+        } else {
+            self.left.set(left - 1);
+        }
+        self.shared
+    }
+
+    /// Takes one back, on the loop's thread.
+    pub(crate) fn give_back(&self) {
+        self.left.set(self.left.get() + 1);
+    }
+}
+
+impl Drop for AnchorPool {
+    fn drop(&mut self) {
+        // SAFETY: the pool's own anchors, given up once.
+        unsafe { Shared::release_anchors(self.shared, self.left.get()) };
+    }
+}
+
+/// Gives one anchor up from wherever the caller is: back to the pool on the loop's thread, to the count elsewhere.
+///
+/// # Safety
+///
+/// That of [`Shared::release_anchors`].
+pub(crate) unsafe fn drop_anchor(shared: *const Shared) {
+    // SAFETY: the anchor keeps it alive.
+    let own = unsafe { (*shared).is_own_thread() };
+    if own {
+        // SAFETY: as above; on its own thread, a loop that is not null is alive.
+        if let Some(inner) = unsafe { (*shared).local().as_ref() } {
+            inner.anchors.give_back();
+            return;
+        }
+    }
+    // SAFETY: the caller's anchor.
+    unsafe { Shared::release_anchors(shared, 1) };
+}
+
+/// Where a local loop is wanted as an `Rc`.
+///
+/// # Safety
+///
+/// `shared` is alive, and this is its loop's thread.
+pub(crate) unsafe fn local_rc(shared: *const Shared) -> Option<Rc<Inner>> {
+    // SAFETY: the caller's.
+    let inner = unsafe { (*shared).local() };
+    if inner.is_null() {
+        return None;
+    }
+    // SAFETY: a loop takes its pointer out before it is gone, so this one is alive, and came from Rc::as_ptr.
+    unsafe {
+        Rc::increment_strong_count(inner);
+        Some(Rc::from_raw(inner))
+    }
+}

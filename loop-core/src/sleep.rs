@@ -1,0 +1,90 @@
+//! A timer that can be awaited.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::event_loop::{EventLoop, Inner};
+use crate::task::cancel_pending;
+use crate::timers::{Target, TimerKey};
+
+/// Waits until a time on the loop's clock: made by [`EventLoop::sleep_until`]. The timer is set at the first poll, and
+/// taken back when this is dropped. Re-arming with [`reset`](Self::reset) allocates nothing.
+#[must_use = "futures do nothing unless awaited"]
+pub struct Sleep {
+    inner: Rc<Inner>,
+    when: Duration,
+    key: Option<TimerKey>,
+}
+
+impl Sleep {
+    pub(crate) fn new(inner: &Rc<Inner>, when: Duration) -> Self {
+        Self { inner: Rc::clone(inner), when, key: None }
+    }
+
+    /// The time it waits for.
+    #[must_use]
+    pub fn when(&self) -> Duration {
+        self.when
+    }
+
+    /// Waits for another time from now on.
+    pub fn reset(&mut self, when: Duration) {
+        self.disarm();
+        self.when = when;
+    }
+
+    fn disarm(&mut self) {
+        if let Some(key) = self.key.take() {
+            let target = self.inner.timers.borrow_mut().cancel(key);
+            drop(target);
+        }
+    }
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let Some(key) = self.key else {
+            let target = Target::Waker(context.waker().clone());
+            let key = self.inner.timers.borrow_mut().insert(self.when, target);
+            self.key = Some(key);
+            return Poll::Pending;
+        };
+        let (pending, old) = self.inner.timers.borrow_mut().set_waker(key, context.waker());
+        drop(old);
+        // A timer whose wake was overtaken by something else's is not early.
+        if pending || cancel_pending() || self.inner.now() < self.when {
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        self.disarm();
+    }
+}
+
+impl fmt::Debug for Sleep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<Sleep until {:?}>", self.when)
+    }
+}
+
+impl EventLoop {
+    /// Waits until a time on this loop's clock; a time that has come already gives up one pass.
+    pub fn sleep_until(&self, when: Duration) -> Sleep {
+        Sleep::new(&self.inner, when)
+    }
+
+    /// Waits for a while on this loop's clock, from now on.
+    pub fn sleep_for(&self, delay: Duration) -> Sleep {
+        Sleep::new(&self.inner, self.inner.deadline(delay))
+    }
+}

@@ -1,0 +1,544 @@
+//! What users hold of a task: [`LoopTask`], which can be awaited, and [`TaskRef`], which has no type.
+
+use std::cell::Cell;
+use std::fmt;
+use std::future::IntoFuture;
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::pin::Pin;
+use std::ptr::NonNull;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context as TaskContext, Poll};
+
+use crate::context::Context;
+use crate::done::DoneCallback;
+use crate::error::{Error, Result, TaskError};
+use crate::event_loop::{EventLoop, Inner};
+use crate::future::Future;
+use crate::ready::Ready;
+use crate::running::with_running;
+use crate::task::cancel::{cancel_pending, raise_request, take_request};
+use crate::task::header::{Flag, Header, TaskPtr};
+use crate::waiters::CallbackId;
+
+pub(crate) fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// asyncio's `Task`: a [`Future`] that drives a coroutine.
+///
+/// [`LoopTask`] implements it. A loop can drive tasks of other kinds through
+/// [`schedule`](EventLoop::schedule): a step is a [`Handle`](crate::Handle) too.
+pub trait Task: Future {
+    /// Its name: `Task-N` unless it was given one.
+    fn name(&self) -> String;
+    /// Gives it a name.
+    fn set_name(&self, name: &str);
+    /// The context that its steps run in (asyncio: `get_context`).
+    fn context(&self) -> Option<Context>;
+    /// How many cancellation requests were made and not taken back.
+    fn cancelling(&self) -> u32;
+    /// Takes one request back and tells how many are left; at zero a request that was not delivered yet is gone.
+    fn uncancel(&self) -> u32;
+}
+
+/// A task, whatever its type. Clones stand for the same task.
+///
+/// Letting go of every handle neither cancels nor drops the task: the loop owns its tasks until they end.
+pub struct TaskRef {
+    task: TaskPtr,
+    _not_send: PhantomData<Rc<()>>,
+}
+
+impl TaskRef {
+    /// A handle more on a task that is alive.
+    pub(crate) fn hold(task: TaskPtr) -> Self {
+        // SAFETY: the caller has it from the loop, or from a handle.
+        let header = unsafe { task.as_ref() };
+        let handles = header.local.handles.get();
+        if handles == 0 {
+            header.state.hold();
+        }
+        header.local.handles.set(handles.checked_add(1).expect("fewer than 2^32 handles of a task"));
+        Self { task, _not_send: PhantomData }
+    }
+
+    /// The one handle that a new task comes with.
+    pub(crate) fn adopt(task: TaskPtr) -> Self {
+        Self { task, _not_send: PhantomData }
+    }
+
+    pub(crate) fn as_ptr(&self) -> TaskPtr {
+        self.task
+    }
+
+    pub(crate) fn header(&self) -> &Header {
+        // SAFETY: all handles together hold the task.
+        unsafe { self.task.as_ref() }
+    }
+
+    pub(crate) fn inner(&self) -> Option<Rc<Inner>> {
+        // SAFETY: the task holds the shared part; handles never leave the loop's thread.
+        unsafe { crate::shared::local_rc(self.header().shared) }
+    }
+
+    /// A number that no other task of the process has.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.header().id.get()
+    }
+
+    /// Its name: `Task-N`, with N rising process-wide, unless it was given one (asyncio: `get_name`).
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.header().name()
+    }
+
+    /// Gives it a name.
+    pub fn set_name(&self, name: impl Into<String>) {
+        let name = name.into();
+        self.header().with_extras(|extras| extras.name = Some(name));
+    }
+
+    /// Whether it ended: by a value, a panic or a cancellation.
+    #[must_use]
+    pub fn done(&self) -> bool {
+        self.header().local.has(Flag::Done)
+    }
+
+    /// Whether it ended by a cancellation.
+    #[must_use]
+    pub fn cancelled(&self) -> bool {
+        self.header().local.has(Flag::Cancelled)
+    }
+
+    /// Asks it to end: see the cancellation rules of this module. False where it is done already.
+    pub fn cancel(&self) -> bool {
+        self.cancel_with(None)
+    }
+
+    /// `cancel` with a message, which the [`Cancelled`](crate::Cancelled) that results from it carries.
+    pub fn cancel_with(&self, message: Option<&str>) -> bool {
+        let header = self.header();
+        let local = &header.local;
+        if local.has(Flag::Done) || local.has(Flag::Orphaned) {
+            return false;
+        }
+        local.cancelling.set(local.cancelling.get().saturating_add(1));
+        if message.is_some() || header.extras.borrow().is_some() {
+            header.with_extras(|extras| extras.message = message.map(Into::into));
+        }
+        local.set(Flag::Cancel);
+        if local.has(Flag::Running) {
+            local.set(Flag::Fresh);
+        }
+        // SAFETY: held by this handle; handles never leave the loop's thread.
+        unsafe { super::schedule(self.task) };
+        true
+    }
+
+    /// How many cancellation requests were made and not taken back.
+    #[must_use]
+    pub fn cancelling(&self) -> u32 {
+        self.header().local.cancelling.get()
+    }
+
+    /// Takes one request back and tells how many are left; at zero a request that was not delivered yet is gone.
+    pub fn uncancel(&self) -> u32 {
+        let local = &self.header().local;
+        let left = local.cancelling.get().saturating_sub(1);
+        local.cancelling.set(left);
+        if left == 0 {
+            local.clear(Flag::Cancel);
+            local.clear(Flag::Fresh);
+        }
+        left
+    }
+
+    /// The context that its steps run in (asyncio: `get_context`).
+    #[must_use]
+    pub fn context(&self) -> Option<Context> {
+        Some(self.header().context())
+    }
+
+    /// Where it was created.
+    #[must_use]
+    pub fn source(&self) -> &'static Location<'static> {
+        self.header().source
+    }
+
+    /// The loop that drives it, unless that is gone.
+    #[must_use]
+    pub fn get_loop(&self) -> Option<EventLoop> {
+        self.inner().map(|inner| EventLoop::of(&inner))
+    }
+
+    /// How it failed: none where it ended with a value.
+    ///
+    /// # Errors
+    ///
+    /// [`TaskError::NotReady`] while it is pending; [`TaskError::Cancelled`] where it was cancelled.
+    pub fn exception(&self) -> Result<Option<TaskError>, TaskError> {
+        let header = self.header();
+        if !self.done() {
+            return Err(TaskError::NotReady);
+        }
+        header.local.set(Flag::Retrieved);
+        // SAFETY: held, done, and this is its thread.
+        match unsafe { (header.vtable.error)(self.task) } {
+            Some(error @ TaskError::Cancelled(_)) => Err(error),
+            other => Ok(other),
+        }
+    }
+
+    /// Calls a function with the task when it is done, through the ready queue, in the context that is current now:
+    /// never before this returns, also where the task is done already.
+    #[track_caller]
+    pub fn add_done_callback(&self, function: impl FnOnce(&Self) + 'static) -> CallbackId {
+        let id = CallbackId::next();
+        let callback = DoneCallback::new(function, Location::caller());
+        if !self.done() {
+            self.header().waiters.add_callback(id, callback);
+        } else if let Some(inner) = self.inner()
+            && !inner.closed.get()
+        {
+            callback.bind(self.clone());
+            inner.ready.push(Ready::Handle(callback));
+        }
+        id
+    }
+
+    /// Takes a callback off; true where it was still there. One that is queued already runs.
+    pub fn remove_done_callback(&self, id: CallbackId) -> bool {
+        let removed = self.header().waiters.remove_callback(id);
+        removed.is_some()
+    }
+}
+
+impl Clone for TaskRef {
+    fn clone(&self) -> Self {
+        Self::hold(self.task)
+    }
+}
+
+impl Drop for TaskRef {
+    fn drop(&mut self) {
+        let header = self.header();
+        let left = header.local.handles.get() - 1;
+        header.local.handles.set(left);
+        if left > 0 {
+            return;
+        }
+        if header.local.has(Flag::Done) || header.local.has(Flag::Orphaned) {
+            match self.inner() {
+                Some(inner) => inner.drop_outcome(self.task),
+                // SAFETY: held until below, and this is its thread; the loop being gone, nobody can be told of a panic.
+                None => unsafe { (header.vtable.replace)(self.task, None) },
+            }
+        }
+        // SAFETY: the hold of all handles, given up with the last.
+        unsafe { super::release(self.task) };
+    }
+}
+
+impl PartialEq for TaskRef {
+    fn eq(&self, other: &Self) -> bool {
+        self.task == other.task
+    }
+}
+
+impl Eq for TaskRef {}
+
+impl std::hash::Hash for TaskRef {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.task.hash(state);
+    }
+}
+
+impl Header {
+    pub(crate) fn name(&self) -> String {
+        let name = self.extras.borrow().as_ref().and_then(|extras| extras.name.clone());
+        name.unwrap_or_else(|| format!("Task-{}", self.id.get()))
+    }
+
+    /// The task as reports show it.
+    pub(crate) fn display(task: TaskPtr) -> impl fmt::Debug + use<> {
+        // SAFETY: the caller has the task from the loop, or from a handle.
+        let header = unsafe { task.as_ref() };
+        let state = match () {
+            () if header.local.has(Flag::Cancelled) => "cancelled",
+            () if header.local.has(Flag::Done) => "finished",
+            () if header.local.has(Flag::Cancel) => "cancelling",
+            () => "pending",
+        };
+        std::fmt::from_fn({
+            let text = format!("<Task {state} name='{}' coro={}>", header.name(), (header.vtable.name)());
+            move |f| f.write_str(&text)
+        })
+    }
+}
+
+impl fmt::Debug for TaskRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Header::display(self.task).fmt(f)
+    }
+}
+
+/// A task and its outcome (asyncio: `Task`). Clones stand for the same task; what a task can do whatever its type is
+/// [`TaskRef`]'s, to which this dereferences.
+///
+/// Awaiting it gives `Result<T, TaskError>`: the value is moved out, so a second await of the value gives
+/// [`TaskError::Taken`], while `(&task).await` clones it and leaves it, any number of times. Cancelling the task that
+/// awaits cancels this one and waits for it.
+pub struct LoopTask<T> {
+    task: TaskRef,
+    wait: Wait,
+    _value: PhantomData<T>,
+}
+
+/// What one await of a task went through so far.
+#[derive(Default)]
+struct Wait {
+    suspended: Cell<bool>,
+    /// The awaiting task's request was passed on to the awaited one.
+    forwarded: Cell<bool>,
+}
+
+impl<T> LoopTask<T> {
+    /// # Safety
+    ///
+    /// The task's coroutine has the output `T`.
+    pub(crate) unsafe fn new(task: TaskRef) -> Self {
+        Self { task, wait: Wait::default(), _value: PhantomData }
+    }
+
+    /// The task without its type.
+    #[must_use]
+    pub fn as_task_ref(&self) -> &TaskRef {
+        &self.task
+    }
+
+    /// A clone of the outcome, any number of times (asyncio: `result`).
+    ///
+    /// # Errors
+    ///
+    /// [`TaskError::NotReady`] while it is pending; its own error where it did not end with a value;
+    /// [`TaskError::Taken`] where an await moved the value out.
+    pub fn result(&self) -> Result<T, TaskError>
+    where
+        T: Clone,
+    {
+        if !self.task.done() {
+            return Err(TaskError::NotReady);
+        }
+        let header = self.task.header();
+        header.local.set(Flag::Retrieved);
+        // SAFETY: done, held, on its thread; the outcome is of type T, and is cloned before anybody can move it.
+        let outcome: Option<NonNull<()>> = unsafe { (header.vtable.peek)(self.task.as_ptr()) };
+        match outcome {
+            Some(outcome) => unsafe { outcome.cast::<Result<T, TaskError>>().as_ref() }.clone(),
+            None => Err(TaskError::Taken),
+        }
+    }
+
+    /// Moves the outcome out, without waiting.
+    ///
+    /// # Errors
+    ///
+    /// As for [`result`](Self::result).
+    pub fn take_outcome(&self) -> Result<T, TaskError> {
+        let header = self.task.header();
+        if header.local.has(Flag::Orphaned) {
+            return Err(TaskError::Abandoned);
+        }
+        if !self.task.done() {
+            return Err(TaskError::NotReady);
+        }
+        header.local.set(Flag::Retrieved);
+        let mut outcome: Option<Result<T, TaskError>> = None;
+        // SAFETY: done, held, on its thread, and of output T, so `outcome` is what the vtable wants.
+        unsafe { (header.vtable.take)(self.task.as_ptr(), (&raw mut outcome).cast()) };
+        outcome.unwrap_or(Err(TaskError::Taken))
+    }
+
+    fn poll_outcome(
+        &self,
+        wait: &Wait,
+        context: &mut TaskContext<'_>,
+        take: impl FnOnce(&Self) -> Result<T, TaskError>,
+    ) -> Poll<Result<T, TaskError>> {
+        let header = self.task.header();
+        if let Some(error) = with_running(|running| self.refuse(running)) {
+            return Poll::Ready(Err(error));
+        }
+        if header.local.has(Flag::Orphaned) {
+            return Poll::Ready(Err(TaskError::Abandoned));
+        }
+        if self.task.done() {
+            if wait.suspended.get() && cancel_pending() {
+                return Poll::Pending;
+            }
+            let outcome = take(self);
+            if let Err(TaskError::Cancelled(cancelled)) = &outcome
+                && wait.forwarded.take()
+            {
+                // It ended by our own request, passed on: the request goes on outward.
+                raise_request(cancelled);
+                return Poll::Pending;
+            }
+            return Poll::Ready(outcome);
+        }
+        if let Some(request) = take_request() {
+            wait.forwarded.set(true);
+            self.task.cancel_with(request.message());
+        }
+        wait.suspended.set(true);
+        header.waiters.add_waker(context.waker());
+        Poll::Pending
+    }
+
+    /// Why the task that polls now cannot await this one.
+    fn refuse(&self, running: Option<&Rc<Inner>>) -> Option<TaskError> {
+        let running = running?;
+        if !std::ptr::eq(std::sync::Arc::as_ptr(&running.shared), self.task.header().shared) {
+            return Some(TaskError::WrongLoop);
+        }
+        (running.current_task.get() == Some(self.task.as_ptr())).then_some(TaskError::SelfAwait)
+    }
+}
+
+impl<T> std::ops::Deref for LoopTask<T> {
+    type Target = TaskRef;
+
+    fn deref(&self) -> &TaskRef {
+        &self.task
+    }
+}
+
+impl<T> Clone for LoopTask<T> {
+    fn clone(&self) -> Self {
+        Self { task: self.task.clone(), wait: Wait::default(), _value: PhantomData }
+    }
+}
+
+// A task is a counted pointer: pinning one pins nothing.
+impl<T> Unpin for LoopTask<T> {}
+
+impl<T> std::future::Future for LoopTask<T> {
+    type Output = Result<T, TaskError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        crate::root::answer_probe::<Self>();
+        self.poll_outcome(&self.wait, context, Self::take_outcome)
+    }
+}
+
+/// An await of a task that clones the value and leaves it: `(&task).await`.
+#[must_use = "futures do nothing unless awaited"]
+pub struct Outcome<'a, T> {
+    task: &'a LoopTask<T>,
+    wait: Wait,
+}
+
+impl<T: Clone> std::future::Future for Outcome<'_, T> {
+    type Output = Result<T, TaskError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        self.task.poll_outcome(&self.wait, context, LoopTask::result)
+    }
+}
+
+impl<'a, T: Clone> IntoFuture for &'a LoopTask<T> {
+    type Output = Result<T, TaskError>;
+    type IntoFuture = Outcome<'a, T>;
+
+    fn into_future(self) -> Outcome<'a, T> {
+        Outcome { task: self, wait: Wait::default() }
+    }
+}
+
+impl<T> fmt::Debug for Outcome<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.task.fmt(f)
+    }
+}
+
+impl<T> fmt::Debug for LoopTask<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.task.fmt(f)
+    }
+}
+
+impl<T: 'static> Future for LoopTask<T> {
+    type Value = T;
+
+    fn done(&self) -> bool {
+        self.task.done()
+    }
+
+    fn cancelled(&self) -> bool {
+        self.task.cancelled()
+    }
+
+    fn cancel_with(&self, message: Option<&str>) -> bool {
+        self.task.cancel_with(message)
+    }
+
+    fn result(&self) -> Result<T, TaskError>
+    where
+        T: Clone,
+    {
+        Self::result(self)
+    }
+
+    fn exception(&self) -> Result<Option<TaskError>, TaskError> {
+        self.task.exception()
+    }
+
+    fn set_result(&self, _: T) -> Result<()> {
+        Err(Error::InvalidState("a task does not support set_result: its coroutine gives the result"))
+    }
+
+    fn set_exception(&self, _: TaskError) -> Result<()> {
+        Err(Error::InvalidState("a task does not support set_exception: its coroutine gives the result"))
+    }
+
+    fn add_done_callback(&self, function: Box<dyn FnOnce(&Self)>) -> CallbackId {
+        self.task.add_done_callback(move |task| {
+            // SAFETY: it is this very task, whose output is T.
+            function(&unsafe { Self::new(task.clone()) });
+        })
+    }
+
+    fn remove_done_callback(&self, id: CallbackId) -> bool {
+        self.task.remove_done_callback(id)
+    }
+
+    fn get_loop(&self) -> Option<EventLoop> {
+        self.task.get_loop()
+    }
+}
+
+impl<T: 'static> Task for LoopTask<T> {
+    fn name(&self) -> String {
+        self.task.name()
+    }
+
+    fn set_name(&self, name: &str) {
+        self.task.set_name(name);
+    }
+
+    fn context(&self) -> Option<Context> {
+        self.task.context()
+    }
+
+    fn cancelling(&self) -> u32 {
+        self.task.cancelling()
+    }
+
+    fn uncancel(&self) -> u32 {
+        self.task.uncancel()
+    }
+}

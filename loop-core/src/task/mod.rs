@@ -1,0 +1,179 @@
+//! Tasks: coroutines that the loop drives.
+//!
+//! * `state` — what other threads touch: holders, and the way to the loop;
+//! * `header` — a task in memory, one allocation, header and coroutine together;
+//! * `waker` — how a task is woken, from here and from elsewhere;
+//! * `step` — one poll, and how a task ends;
+//! * `cancel` — cancellation requests, and who takes them;
+//! * `handles` — [`LoopTask`] and [`TaskRef`], what users hold, and the trait [`Task`];
+//! * `list` — the unfinished tasks of a loop.
+//!
+//! **I5** A coroutine does nothing until the loop drives it. **I6** Coroutines need not be `Send` and never leave the
+//! loop's thread, destructors included: whoever holds the last waker, what is inside was dropped by the loop.
+
+mod cancel;
+mod handles;
+mod header;
+mod list;
+mod state;
+mod step;
+mod waker;
+
+use std::panic::Location;
+use std::rc::Rc;
+
+pub use cancel::{CatchCancelled, Raise, catch_cancelled};
+pub(crate) use cancel::{cancel_pending, take_request};
+pub(crate) use handles::next_id;
+pub use handles::{LoopTask, Task, TaskRef};
+pub(crate) use header::{Flag, Header, TaskPtr};
+pub(crate) use list::TaskList;
+
+use crate::event_loop::Inner;
+use crate::ready::Ready;
+use crate::remote::Node;
+use crate::shared;
+
+/// A task in the ready queue: the loop's hold covers it. Not to be dropped unrun but at close.
+pub(crate) struct Scheduled(TaskPtr);
+
+impl Scheduled {
+    pub(crate) fn into_task(self) -> TaskPtr {
+        self.0
+    }
+
+    /// The task as debug mode shows it.
+    pub(crate) fn display(&self) -> impl std::fmt::Debug + use<> {
+        Header::display(self.0)
+    }
+
+    /// At close: the step is not to be.
+    pub(crate) fn discard(self) {
+        // SAFETY: the loop holds a scheduled task; of one that ended meanwhile, that hold is given up here.
+        unsafe {
+            let local = &self.0.as_ref().local;
+            local.clear(Flag::Scheduled);
+            if local.has(Flag::Done) {
+                release(self.0);
+            }
+        }
+    }
+}
+
+/// Queues the task's next step, unless it is queued already or done.
+///
+/// # Safety
+///
+/// The task is alive, and this is its loop's thread.
+pub(crate) unsafe fn schedule(task: TaskPtr) {
+    // SAFETY: the caller's.
+    let header = unsafe { task.as_ref() };
+    let local = &header.local;
+    if local.has(Flag::Scheduled) || local.has(Flag::Done) || local.has(Flag::Orphaned) {
+        return;
+    }
+    // SAFETY: the task holds the shared part; on its own thread, a loop that is not null is alive.
+    if let Some(inner) = unsafe { (*header.shared).local().as_ref() } {
+        local.set(Flag::Scheduled);
+        inner.ready.push(Ready::Task(Scheduled(task)));
+    }
+}
+
+/// Gives one hold up; the last one frees the memory. Any thread.
+///
+/// # Safety
+///
+/// The hold is the caller's.
+pub(crate) unsafe fn release(task: TaskPtr) {
+    // SAFETY: the caller's hold keeps the task alive until the count says otherwise; then nobody else has it, and
+    // the anchor that the task held is given up after the memory that names it.
+    unsafe {
+        let header = task.as_ref();
+        if header.state.release() {
+            let shared = header.shared;
+            (header.vtable.free)(task);
+            shared::drop_anchor(shared);
+        }
+    }
+}
+
+/// A wake arrived from another thread.
+///
+/// # Safety
+///
+/// The node is that of a task, whose hold comes with it, and this is the loop's thread.
+unsafe fn deliver(node: *const Node, _: &Rc<Inner>) {
+    let task = Header::from_node(node);
+    // SAFETY: the caller's.
+    unsafe {
+        task.as_ref().state.received();
+        schedule(task);
+        release(task);
+    }
+}
+
+/// A wake arrived at a loop that is gone.
+///
+/// # Safety
+///
+/// The node is that of a task, whose hold comes with it.
+unsafe fn release_node(node: *const Node) {
+    // SAFETY: the caller's.
+    unsafe { release(Header::from_node(node)) };
+}
+
+impl Inner {
+    /// Makes a task and lists it; its first step is queued by the caller. The returned pointer comes with the hold of
+    /// one handle.
+    pub(crate) fn new_task<F: Future>(
+        self: &Rc<Self>,
+        coroutine: F,
+        hidden: bool,
+        source: &'static Location<'static>,
+    ) -> TaskPtr {
+        let id = if hidden { 0 } else { handles::next_id() };
+        let task = header::TaskCell::allocate(coroutine, self.anchors.take(), id, source);
+        // SAFETY: fresh, and held by the loop until it ends.
+        unsafe {
+            let header = task.as_ref();
+            let context = crate::context::snapshot();
+            if context.is_some() {
+                header.with_extras(|extras| extras.context = context);
+            }
+            if hidden {
+                header.local.set(Flag::Hidden);
+            }
+            self.tasks.add(task);
+        }
+        task
+    }
+
+    /// At close: every unfinished task loses its coroutine and stays pending for ever.
+    pub(crate) fn orphan_tasks(self: &Rc<Self>) {
+        while let Some(task) = self.tasks.first() {
+            // SAFETY: listed tasks are alive: the loop holds them.
+            unsafe {
+                let header = task.as_ref();
+                self.tasks.remove(task);
+                self.orphan(task, !header.local.has(Flag::Hidden));
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The task is alive, not done, not listed, and this is its loop's thread; the loop's hold is given up.
+    unsafe fn orphan(self: &Rc<Self>, task: TaskPtr, report: bool) {
+        // SAFETY: the caller's.
+        let header = unsafe { task.as_ref() };
+        header.local.set(Flag::Orphaned);
+        header.local.clear(Flag::Scheduled);
+        if report {
+            let context = crate::ExceptionContext::new("Task was destroyed but it is pending!");
+            self.report(&context.detail("task", Header::display(task)).detail("created", header.source));
+        }
+        self.drop_outcome(task);
+        // SAFETY: the caller's.
+        unsafe { release(task) };
+    }
+}

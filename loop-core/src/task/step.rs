@@ -1,0 +1,223 @@
+//! One step of a task, and how a task ends.
+//!
+//! A step polls the coroutine once, in the task's context. If a cancellation request stood when the step began and
+//! still stands when the coroutine suspends, nobody took it: the coroutine is dropped, here, on the loop's thread,
+//! and the task is cancelled. A coroutine that returns with a request standing is cancelled too; one that was never
+//! started is not polled for it. A panic is the task's outcome; a fatal one is stored *and* leaves the loop.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::task::Context as TaskContext;
+
+use crate::context::{self, Entered};
+use crate::error::{Cancelled, Panicked, TaskError};
+use crate::event_loop::Inner;
+use crate::exception::{ExceptionContext, is_fatal};
+use crate::task::header::{Extras, Flag, Header, TaskPtr};
+use crate::task::{Scheduled, TaskRef, waker};
+
+/// The task whose step runs, restored when the step ends in whatever way.
+struct Current<'a> {
+    inner: &'a Inner,
+    before: Option<TaskPtr>,
+}
+
+impl<'a> Current<'a> {
+    fn enter(inner: &'a Inner, task: TaskPtr) -> Self {
+        Self { inner, before: inner.current_task.replace(Some(task)) }
+    }
+}
+
+impl Drop for Current<'_> {
+    fn drop(&mut self) {
+        self.inner.current_task.set(self.before);
+    }
+}
+
+enum Ended {
+    NotYet,
+    Returned,
+    Dropped(TaskError),
+    Fatal(Box<dyn std::any::Any + Send>),
+}
+
+impl Inner {
+    /// Runs one step of a task that came out of the ready queue.
+    pub(crate) fn step(self: &Rc<Self>, scheduled: Scheduled) {
+        let task = scheduled.into_task();
+        // SAFETY: a scheduled task is held by the loop at least until its step.
+        let header = unsafe { task.as_ref() };
+        let local = &header.local;
+        local.clear(Flag::Scheduled);
+        if local.has(Flag::Done) {
+            // It ended while it was in the queue: the hold that the loop kept for that goes now.
+            // SAFETY: the loop's hold, given up once: the flag was set.
+            unsafe { super::release(task) };
+            return;
+        }
+        let ended = {
+            let _current = Current::enter(self, task);
+            // SAFETY: as above, and this is the loop's thread.
+            unsafe { self.poll(task) }
+        };
+        match ended {
+            Ended::NotYet => {}
+            Ended::Returned => self.finish(task, None),
+            Ended::Dropped(error) => self.finish(task, Some(error)),
+            Ended::Fatal(payload) => {
+                let error = Panicked::new(Box::new("a fatal error left the loop"));
+                local.set(Flag::Retrieved);
+                self.finish(task, Some(TaskError::Panicked(error)));
+                std::panic::resume_unwind(payload);
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The task is alive and not done, and this is its loop's thread.
+    unsafe fn poll(self: &Rc<Self>, task: TaskPtr) -> Ended {
+        // SAFETY: the caller's.
+        let header = unsafe { task.as_ref() };
+        let local = &header.local;
+        local.clear(Flag::Fresh);
+        if local.has(Flag::Cancel) && !local.has(Flag::Started) {
+            return Ended::Dropped(TaskError::Cancelled(header.cancellation()));
+        }
+        local.set(Flag::Started);
+        local.set(Flag::Running);
+        let scope = Scoped::enter(header);
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            // SAFETY: the task is held by the loop for this step; the vtable is its own.
+            unsafe {
+                let waker = waker::borrowed(task);
+                (header.vtable.poll)(task, &mut TaskContext::from_waker(&waker))
+            }
+        }));
+        scope.leave(header);
+        local.clear(Flag::Running);
+        match result {
+            Ok(true) if local.has(Flag::Cancel) => Ended::Dropped(TaskError::Cancelled(header.cancellation())),
+            Ok(true) => Ended::Returned,
+            Ok(false) if local.has(Flag::Cancel) && !local.has(Flag::Fresh) => {
+                Ended::Dropped(TaskError::Cancelled(header.cancellation()))
+            }
+            Ok(false) => Ended::NotYet,
+            Err(payload) if is_fatal(&*payload) => Ended::Fatal(payload),
+            Err(payload) => Ended::Dropped(TaskError::Panicked(Panicked::new(payload))),
+        }
+    }
+
+    /// The task ends: with the value its coroutine returned, or with this error in the coroutine's place.
+    pub(crate) fn finish(self: &Rc<Self>, task: TaskPtr, error: Option<TaskError>) {
+        // SAFETY: the loop's hold, which is given up at the end.
+        let header = unsafe { task.as_ref() };
+        let local = &header.local;
+        if let Some(error) = error {
+            if error.is_cancelled() {
+                local.set(Flag::Cancelled);
+            }
+            // The coroutine's destructors run as part of the task: in its context, and as the current task.
+            let _current = Current::enter(self, task);
+            let scope = Scoped::enter(header);
+            self.guard(
+                // SAFETY: the task is held, and this is its thread.
+                || unsafe { (header.vtable.replace)(task, Some(error)) },
+                || ExceptionContext::new("Exception in the destructor of a task's coroutine").task(TaskRef::hold(task)),
+            );
+            scope.leave(header);
+        }
+        local.clear(Flag::Cancel);
+        local.clear(Flag::Fresh);
+        local.set(Flag::Done);
+        // SAFETY: held.
+        unsafe { self.tasks.remove(task) };
+        header.waiters.notify(self, |callback| callback.bind_any(&TaskRef::hold(task)));
+        if local.handles.get() == 0 {
+            self.drop_outcome(task);
+        }
+        if !local.has(Flag::Scheduled) {
+            // SAFETY: the loop's hold, given up once: a task ends once.
+            unsafe { super::release(task) };
+        }
+    }
+
+    /// Nobody can ask for the outcome any more: it and the rest that is not `Send` goes, here, on the loop's thread.
+    pub(crate) fn drop_outcome(self: &Rc<Self>, task: TaskPtr) {
+        // SAFETY: held by the caller.
+        let header = unsafe { task.as_ref() };
+        if !header.local.has(Flag::Retrieved) && !header.local.has(Flag::Cancelled) {
+            // SAFETY: held, and this is its thread.
+            if let Some(TaskError::Panicked(panic)) = unsafe { (header.vtable.error)(task) } {
+                header.local.set(Flag::Retrieved);
+                let context = ExceptionContext::new("Task exception was never retrieved").exception(panic);
+                self.report(&context.detail("task", Header::display(task)).detail("created", header.source));
+            }
+        }
+        let extras = header.extras.take();
+        self.guard(
+            || {
+                // SAFETY: held, and this is its thread.
+                unsafe { (header.vtable.replace)(task, None) };
+                header.waiters.clear();
+                drop(extras);
+            },
+            || ExceptionContext::new("Exception in the destructor of a task's result"),
+        );
+    }
+}
+
+/// The task's context, entered for one step and put back where it is kept.
+struct Scoped(Option<Entered>);
+
+impl Scoped {
+    fn enter(header: &Header) -> Self {
+        let mut extras = header.extras.borrow_mut();
+        let snapshot = match extras.as_deref_mut() {
+            Some(Extras { shared_context: Some(context), .. }) => context.to_snapshot(),
+            Some(extras) => extras.context.take(),
+            None => None,
+        };
+        Self(Some(Entered::new(snapshot)))
+    }
+
+    fn leave(mut self, header: &Header) {
+        let Some(after) = self.0.take().map(Entered::leave) else { return };
+        let mut extras = header.extras.borrow_mut();
+        let old = match extras.as_deref_mut() {
+            Some(Extras { shared_context: Some(context), .. }) => context.replace_snapshot(after),
+            Some(extras) => std::mem::replace(&mut extras.context, after),
+            // Extras are made only where there is something to keep.
+            None if after.is_none() => None,
+            None => {
+                *extras = Some(Box::new(Extras { context: after, ..Extras::default() }));
+                None
+            }
+        };
+        drop(extras);
+        drop(old);
+    }
+}
+
+impl Header {
+    /// The standing request as an error.
+    pub(crate) fn cancellation(&self) -> Cancelled {
+        match self.extras.borrow().as_ref().and_then(|extras| extras.message.clone()) {
+            Some(message) => Cancelled::with_message(message),
+            None => Cancelled::new(),
+        }
+    }
+
+    pub(crate) fn with_extras<R>(&self, f: impl FnOnce(&mut Extras) -> R) -> R {
+        f(self.extras.borrow_mut().get_or_insert_default())
+    }
+
+    /// The context that the task's next step runs in.
+    pub(crate) fn context(&self) -> context::Context {
+        match self.extras.borrow().as_deref() {
+            Some(Extras { shared_context: Some(context), .. }) => context.clone(),
+            Some(extras) => context::Context::from_snapshot(extras.context.clone()),
+            None => context::Context::new(),
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The waker of a task: works from any thread (**I7**).
+//!
+//! On the loop's own thread a wake is a flag and a push onto the ready queue: no atomic operation, no lock, no
+//! system call. From elsewhere it is one bit and a push onto the remote queue, and a system call only if the loop
+//! sleeps. A waker that outlives its task, or its loop, does nothing.
+
+use std::mem::ManuallyDrop;
+use std::ptr::NonNull;
+use std::task::{RawWaker, RawWakerVTable, Waker};
+
+use crate::task::header::{Header, TaskPtr};
+
+const VTABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, drop_waker);
+
+/// The task's waker, borrowed for one poll: it holds nothing, so nothing is given up with it.
+///
+/// # Safety
+///
+/// The task is alive for as long as the waker is used.
+pub(crate) unsafe fn borrowed(task: TaskPtr) -> ManuallyDrop<Waker> {
+    // SAFETY: the vtable's functions are made for task pointers; the hold is the caller's.
+    ManuallyDrop::new(unsafe { Waker::from_raw(RawWaker::new(task.as_ptr().cast(), &VTABLE)) })
+}
+
+fn task(data: *const ()) -> TaskPtr {
+    NonNull::new(data.cast_mut()).expect("a waker points to its task").cast()
+}
+
+unsafe fn clone(data: *const ()) -> RawWaker {
+    // SAFETY: the waker that is cloned holds the task.
+    unsafe { task(data).as_ref() }.state.hold();
+    RawWaker::new(data, &VTABLE)
+}
+
+unsafe fn wake_by_ref(data: *const ()) {
+    let task = task(data);
+    // SAFETY: the waker holds the task, and the task its anchor.
+    unsafe {
+        let header = task.as_ref();
+        if (*header.shared).is_own_thread() {
+            super::schedule(task);
+        } else if header.state.send() {
+            header.state.hold();
+            send(task);
+        }
+    }
+}
+
+unsafe fn wake(data: *const ()) {
+    let task = task(data);
+    // SAFETY: as above; the waker's hold goes to the queue, or is given up.
+    unsafe {
+        let header = task.as_ref();
+        if (*header.shared).is_own_thread() {
+            super::schedule(task);
+        } else if header.state.send() {
+            send(task);
+            return;
+        }
+        super::release(task);
+    }
+}
+
+unsafe fn drop_waker(data: *const ()) {
+    // SAFETY: the waker's hold, given up.
+    unsafe { super::release(task(data)) };
+}
+
+/// Puts the task into its loop's remote queue, with one hold.
+///
+/// # Safety
+///
+/// The caller changed `SENT` from clear to set, and gives one hold along.
+unsafe fn send(task: TaskPtr) {
+    // SAFETY: the caller's; `SENT` keeps the node from being in the queue twice. The shared part is kept alive past the
+    // push, which may free the task, by a hold of its own: an anchor goes with the task, not with us.
+    unsafe {
+        let shared = task.as_ref().shared;
+        std::sync::Arc::increment_strong_count(shared);
+        let shared = std::sync::Arc::from_raw(shared);
+        if !shared.send(Header::as_node(task)) {
+            super::release(task);
+        }
+    }
+}

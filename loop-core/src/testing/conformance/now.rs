@@ -1,0 +1,117 @@
+//! `recv_now` and `send_now`: bytes that move in the caller's own call, where the backend does that.
+
+use std::io::{self, IoSlice};
+use std::time::Duration;
+
+use super::{Make, harness, pattern};
+use crate::backend::Wait;
+use crate::fd::FdKey;
+use crate::op::{Op, Outcome};
+use crate::testing::Harness;
+use crate::testing::harness::recv_op;
+
+/// A pair, on a backend that has synchronous calls.
+fn synchronous(make: &mut Make<'_>) -> Option<(Harness, FdKey, FdKey)> {
+    let mut h = harness(make);
+    let (client, server) = h.tcp_pair();
+    if h.backend().capabilities().synchronous {
+        return Some((h, client, server));
+    }
+    assert!(h.backend().recv_now(server, &mut [0; 8]).is_none(), "the documented answer of one that has none");
+    assert!(h.backend().send_now(client, &[IoSlice::new(b"x")]).is_none());
+    None
+}
+
+/// Receives synchronously until something is there.
+fn recv_now(h: &mut Harness, fd: FdKey, limit: usize) -> Vec<u8> {
+    let mut buf = vec![0; limit];
+    loop {
+        match h.backend().recv_now(fd, &mut buf).expect("synchronous calls") {
+            Ok(count) => {
+                buf.truncate(count);
+                return buf;
+            }
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+        }
+        let soon = h.now() + Duration::from_millis(1);
+        h.poll(Wait::Until(soon));
+    }
+}
+
+pub(super) fn synchronous_calls_answer_or_are_none(make: &mut Make<'_>) {
+    let Some((mut h, client, server)) = synchronous(make) else { return };
+    let error = h.backend().recv_now(server, &mut [0; 8]).expect("synchronous calls").unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    let pieces = [IoSlice::new(b"one "), IoSlice::new(b""), IoSlice::new(b"two")];
+    assert_eq!(h.backend().send_now(client, &pieces).expect("synchronous calls").unwrap(), 7);
+    assert_eq!(recv_now(&mut h, server, 4), b"one ");
+    assert_eq!(recv_now(&mut h, server, 100), b"two");
+    h.close(client);
+    assert_eq!(recv_now(&mut h, server, 100), b"", "the end of the stream");
+    let unknown = FdKey::new(12_345, 6);
+    assert!(h.backend().recv_now(unknown, &mut [0; 8]).expect("synchronous calls").is_err());
+    assert!(h.backend().send_now(unknown, &[IoSlice::new(b"x")]).expect("synchronous calls").is_err());
+}
+
+pub(super) fn a_vain_synchronous_receive_costs_no_readiness(make: &mut Make<'_>) {
+    let Some((mut h, client, server)) = synchronous(make) else { return };
+    for round in 0..20 {
+        let bytes = pattern(8, round);
+        let waiting = h.start(recv_op(server, 8));
+        let error = h.backend().recv_now(server, &mut [0; 8]).expect("synchronous calls").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        h.send_all(client, &bytes);
+        assert_eq!(h.received(waiting).unwrap(), bytes);
+        // Now with the vain call after the bytes were taken, and the operation submitted after it.
+        let error = h.backend().recv_now(server, &mut [0; 8]).expect("synchronous calls").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        let waiting = h.start(recv_op(server, 8));
+        h.send_all(client, &bytes);
+        assert_eq!(h.received(waiting).unwrap(), bytes);
+    }
+}
+
+pub(super) fn a_synchronous_receive_may_take_what_a_waiting_one_was_told_of(make: &mut Make<'_>) {
+    let Some((mut h, client, server)) = synchronous(make) else { return };
+    h.hold_resumes(true);
+    let waiting = h.start(recv_op(server, 8));
+    h.send_all(client, b"first");
+    h.wait_for("a Resume, or the completion", |h| (h.has_resume(waiting) || !h.is_in_flight(waiting)).then_some(()));
+    if h.is_in_flight(waiting) {
+        assert_eq!(recv_now(&mut h, server, 8), b"first");
+        h.hold_resumes(false);
+        h.poll(Wait::Now);
+        assert!(h.is_in_flight(waiting), "there is nothing for it yet");
+        h.send_all(client, b"second");
+        assert_eq!(h.received(waiting).unwrap(), b"second");
+    } else {
+        assert_eq!(h.received(waiting).unwrap(), b"first");
+    }
+}
+
+pub(super) fn a_synchronous_send_stops_at_a_full_socket(make: &mut Make<'_>) {
+    let Some((mut h, client, server)) = synchronous(make) else { return };
+    let block = pattern(100_000, 5);
+    let mut sent = Vec::new();
+    let error = loop {
+        match h.backend().send_now(client, &[IoSlice::new(&block[..1]), IoSlice::new(&block[1..])]) {
+            Some(Ok(count)) => sent.extend_from_slice(&block[..count]),
+            Some(Err(error)) => break error,
+            None => panic!("synchronous calls"),
+        }
+    };
+    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    // One that waits for room gets it when the peer makes some.
+    let waiting = h.start(Op::Send { fd: client, buf: b"the rest".to_vec(), start: 0 });
+    let mut got = Vec::new();
+    while got.len() < sent.len() {
+        got.extend(recv_now(&mut h, server, 100_000));
+    }
+    let (result, _) = h.run_until(waiting);
+    let Ok(Outcome::Count(count)) = result else { panic!("send came to {result:?}") };
+    sent.extend_from_slice(&b"the rest"[..count]);
+    while got.len() < sent.len() {
+        got.extend(recv_now(&mut h, server, 100_000));
+    }
+    assert!(got == sent);
+}

@@ -1,0 +1,587 @@
+//! A stand-in for the loop: enough of one to drive a backend in a test, and nothing of what a loop is for.
+//!
+//! It keeps its side of the contract as the loop does: an operation is marked in flight when the backend has
+//! queued it, its memory is touched only after the final completion, and `Resume` is answered in order.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use socket2::{Domain, SockAddr, Type};
+
+use crate::backend::{Backend, Wait};
+use crate::control::{Control, Reply};
+use crate::fd::FdKey;
+use crate::op::{Completion, Event, Op, Outcome, Submitted};
+use crate::op_table::{OpKey, OpTable, Target};
+
+/// How long the harness waits for what must come, by the backend's clock: long enough for a machine that is
+/// busy with something else, and at once on a virtual clock.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What became of an operation that was submitted.
+#[derive(Debug)]
+pub enum Started {
+    /// It is over already.
+    Done(io::Result<Outcome>, Op),
+    /// It had a first outcome and stays armed.
+    More(OpKey, Outcome),
+    /// It is under way.
+    Queued(OpKey),
+    /// The backend cannot do it.
+    Unsupported(Op),
+}
+
+/// What happened to an operation.
+#[derive(Debug)]
+pub enum Arrival {
+    /// A multishot operation had an outcome and stays armed.
+    More(OpKey, Outcome),
+    /// The operation is over, and out of the table.
+    Final(OpKey, io::Result<Outcome>, Op),
+}
+
+impl Arrival {
+    /// The operation.
+    #[must_use]
+    pub const fn key(&self) -> OpKey {
+        match self {
+            Self::More(key, _) | Self::Final(key, ..) => *key,
+        }
+    }
+
+    /// Whether it is the operation's last.
+    #[must_use]
+    pub const fn is_final(&self) -> bool {
+        matches!(self, Self::Final(..))
+    }
+}
+
+/// Owns a backend and an operation table, and plays the loop for them.
+///
+/// Whatever arrives while something else is waited for is kept until it is asked for. Waits have a deadline on
+/// the backend's clock; missing it is a panic that lists what is in flight. Dropping the harness drains the
+/// backend and panics if anything stays in flight.
+///
+/// # Panics
+///
+/// Like everything in [`testing`](crate::testing), all methods panic when the backend breaks its contract.
+///
+/// # Example
+///
+/// ```
+/// use loop_core::testing::{Harness, VirtualBackend};
+///
+/// let mut harness = Harness::new(Box::new(VirtualBackend::new()));
+/// let (client, server) = harness.tcp_pair();
+/// harness.send_all(client, b"hello");
+/// assert_eq!(harness.recv_exact(server, 5), b"hello");
+/// ```
+pub struct Harness {
+    backend: Box<dyn Backend>,
+    ops: OpTable,
+    kept: VecDeque<Arrival>,
+    resumes: VecDeque<OpKey>,
+    holds_resumes: bool,
+    out: Vec<Completion>,
+}
+
+impl Harness {
+    /// A harness with an empty table.
+    #[must_use]
+    pub fn new(backend: Box<dyn Backend>) -> Self {
+        Self {
+            backend,
+            ops: OpTable::new(),
+            kept: VecDeque::new(),
+            resumes: VecDeque::new(),
+            holds_resumes: false,
+            out: Vec::new(),
+        }
+    }
+
+    /// The backend.
+    #[must_use]
+    pub fn backend(&mut self) -> &mut dyn Backend {
+        &mut *self.backend
+    }
+
+    /// The operations.
+    #[must_use]
+    pub fn ops(&self) -> &OpTable {
+        &self.ops
+    }
+
+    /// Backend and table together, for calls that the harness does not wrap.
+    pub fn parts(&mut self) -> (&mut dyn Backend, &mut OpTable) {
+        (&mut *self.backend, &mut self.ops)
+    }
+
+    /// The backend's clock.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.backend.now()
+    }
+
+    // ---- operations ----
+
+    /// Submits an operation.
+    pub fn submit(&mut self, op: Op) -> Started {
+        let key = self.ops.insert(op, Target::Nobody);
+        match self.backend.submit(&mut self.ops, key) {
+            Submitted::Done(result) => {
+                let op = self.take(key, &result);
+                Started::Done(result, op)
+            }
+            Submitted::More(outcome) => {
+                self.ops.set_in_flight(key);
+                Started::More(key, outcome)
+            }
+            Submitted::Queued => {
+                self.ops.set_in_flight(key);
+                Started::Queued(key)
+            }
+            Submitted::Unsupported => {
+                let (op, _) = self.ops.remove(key).expect("an unsupported operation stays in the table");
+                Started::Unsupported(op)
+            }
+        }
+    }
+
+    /// Submits an operation, and keeps what it came to at once with what arrives later: the key names it in
+    /// [`run_until`](Self::run_until) and [`next_of`](Self::next_of) even if it is over.
+    ///
+    /// # Panics
+    ///
+    /// If the backend does not support the operation.
+    pub fn start(&mut self, op: Op) -> OpKey {
+        let key = self.ops.insert(op, Target::Nobody);
+        match self.backend.submit(&mut self.ops, key) {
+            Submitted::Done(result) => {
+                let op = self.take(key, &result);
+                self.kept.push_back(Arrival::Final(key, result, op));
+            }
+            Submitted::More(outcome) => {
+                self.ops.set_in_flight(key);
+                self.kept.push_back(Arrival::More(key, outcome));
+            }
+            Submitted::Queued => self.ops.set_in_flight(key),
+            Submitted::Unsupported => {
+                let (op, _) = self.ops.remove(key).expect("an unsupported operation stays in the table");
+                panic!("the backend {} does not support {op:?}", self.backend.name());
+            }
+        }
+        key
+    }
+
+    /// Starts an operation and runs until it is over.
+    ///
+    /// # Panics
+    ///
+    /// As [`start`](Self::start) and [`run_until`](Self::run_until).
+    pub fn run(&mut self, op: Op) -> (io::Result<Outcome>, Op) {
+        let key = self.start(op);
+        self.run_until(key)
+    }
+
+    /// Asks for an operation to end.
+    pub fn cancel(&mut self, key: OpKey) {
+        self.backend.cancel(&mut self.ops, key);
+    }
+
+    /// Closes a descriptor.
+    pub fn close(&mut self, fd: FdKey) {
+        self.backend.close(&mut self.ops, fd);
+    }
+
+    /// Whether the operation is with the backend.
+    #[must_use]
+    pub fn is_in_flight(&self, key: OpKey) -> bool {
+        self.ops.is_in_flight(key)
+    }
+
+    // ---- waiting ----
+
+    /// Polls once, goes on with what can go on, and keeps what arrived. How many arrivals that were.
+    pub fn poll(&mut self, wait: Wait) -> usize {
+        let before = self.kept.len();
+        let mut out = std::mem::take(&mut self.out);
+        self.backend.poll(&mut self.ops, wait, &mut out).expect("poll failed");
+        for Completion { op: key, event } in out.drain(..) {
+            match event {
+                Event::Resume if self.holds_resumes => self.resumes.push_back(key),
+                Event::Resume => self.go_on(key),
+                Event::More(outcome) => {
+                    assert!(self.ops.is_in_flight(key), "B1: an outcome for {key:?}, which is not in flight");
+                    self.kept.push_back(Arrival::More(key, outcome));
+                }
+                Event::Final(result) => self.land(key, result),
+            }
+        }
+        self.out = out;
+        self.kept.len() - before
+    }
+
+    /// From now on, keeps `Resume` events back (`true`), or answers those kept and all that follow at once.
+    pub fn hold_resumes(&mut self, hold: bool) {
+        self.holds_resumes = hold;
+        while !self.holds_resumes
+            && let Some(key) = self.resumes.pop_front()
+        {
+            self.go_on(key);
+        }
+    }
+
+    /// Whether a `Resume` of the operation is kept back.
+    #[must_use]
+    pub fn has_resume(&self, key: OpKey) -> bool {
+        self.resumes.contains(&key)
+    }
+
+    /// Whether something of the operation has arrived and is kept.
+    #[must_use]
+    pub fn has_arrival(&self, key: OpKey) -> bool {
+        self.kept.iter().any(|arrival| arrival.key() == key)
+    }
+
+    /// The next arrival, in order.
+    ///
+    /// # Panics
+    ///
+    /// If none comes in time.
+    pub fn wait_event(&mut self) -> Arrival {
+        self.wait_for("an event", |harness| harness.kept.pop_front())
+    }
+
+    /// The operation's next arrival, in order.
+    ///
+    /// # Panics
+    ///
+    /// If none comes in time.
+    pub fn next_of(&mut self, key: OpKey) -> Arrival {
+        self.wait_for(&format!("an event of {key:?}"), |harness| harness.take_arrival(|arrival| arrival.key() == key))
+    }
+
+    /// Runs until the operation is over. Outcomes of a multishot operation stay kept for
+    /// [`next_of`](Self::next_of).
+    ///
+    /// # Panics
+    ///
+    /// If it is not over in time.
+    pub fn run_until(&mut self, key: OpKey) -> (io::Result<Outcome>, Op) {
+        let last = self.wait_for(&format!("the final completion of {key:?}"), |harness| {
+            harness.take_arrival(|arrival| arrival.key() == key && arrival.is_final())
+        });
+        match last {
+            Arrival::Final(_, result, op) => (result, op),
+            Arrival::More(..) => unreachable!("a final arrival was asked for"),
+        }
+    }
+
+    /// Polls until `ready` gives something.
+    ///
+    /// # Panics
+    ///
+    /// If it does not in time; the message says that `what` did not come, and lists what is in flight.
+    pub fn wait_for<T>(&mut self, what: &str, mut ready: impl FnMut(&mut Self) -> Option<T>) -> T {
+        let deadline = self.backend.now() + PATIENCE;
+        loop {
+            if let Some(found) = ready(self) {
+                return found;
+            }
+            if self.backend.now() >= deadline {
+                panic!("{what} did not come within {PATIENCE:?} on {}.{}", self.backend.name(), self.in_flight());
+            }
+            self.poll(Wait::Until(deadline));
+        }
+    }
+
+    /// Takes the first kept arrival of an operation, without polling.
+    pub fn kept(&mut self, key: OpKey) -> Option<Arrival> {
+        self.take_arrival(|arrival| arrival.key() == key)
+    }
+
+    fn take_arrival(&mut self, wanted: impl Fn(&Arrival) -> bool) -> Option<Arrival> {
+        let place = self.kept.iter().position(wanted)?;
+        self.kept.remove(place)
+    }
+
+    fn go_on(&mut self, key: OpKey) {
+        match self.backend.resume(&mut self.ops, key) {
+            Submitted::Done(result) => self.land(key, result),
+            Submitted::More(outcome) => self.kept.push_back(Arrival::More(key, outcome)),
+            Submitted::Queued => {}
+            Submitted::Unsupported => panic!("resume answered Unsupported for {key:?}, which had been queued"),
+        }
+    }
+
+    fn land(&mut self, key: OpKey, result: io::Result<Outcome>) {
+        assert!(self.ops.is_in_flight(key), "B1: a final completion for {key:?}, which is not in flight");
+        self.ops.set_landed(key);
+        let op = self.take(key, &result);
+        self.kept.push_back(Arrival::Final(key, result, op));
+    }
+
+    /// Takes out an operation that is over, with its received bytes counted in.
+    fn take(&mut self, key: OpKey, result: &io::Result<Outcome>) -> Op {
+        let (mut op, _) = self.ops.remove(key).expect("B2: the operation left the table before its final completion");
+        let Ok(Outcome::Count(count)) = *result else { return op };
+        if let Some(limit) = op.limit() {
+            assert!(count <= limit, "B7: {count} bytes reported where {limit} were asked for: {op:?}");
+        }
+        if let Op::Recv { buf, .. } | Op::RecvFrom { buf, .. } | Op::ReadAt { buf, .. } = &mut op {
+            let len = buf.len() + count;
+            assert!(len <= buf.capacity(), "B7: {count} bytes reported, more than the buffer holds");
+            // SAFETY: within the capacity, as asserted, and a backend's counts are true (the contract of the
+            // unsafe trait, B7): these bytes are initialised.
+            unsafe { buf.set_len(len) };
+        }
+        op
+    }
+
+    fn in_flight(&self) -> String {
+        let mut list = String::from(" In flight:");
+        let mut none = true;
+        for key in self.ops.keys_in_flight().take(16) {
+            none = false;
+            let _ = write!(list, "\n  {key:?} {}", self.ops.get(key).map_or("(gone)", kind_of));
+        }
+        if none {
+            list.push_str(" nothing");
+        }
+        list
+    }
+
+    // ---- sockets ----
+
+    /// A new TCP socket over IPv4.
+    ///
+    /// # Panics
+    ///
+    /// If the backend cannot make one.
+    pub fn stream(&mut self) -> FdKey {
+        self.backend.open(Domain::IPV4, Type::STREAM, None).expect("open a stream socket")
+    }
+
+    /// A datagram socket, bound to a free port of the loopback address, and its address.
+    ///
+    /// # Panics
+    ///
+    /// If the backend cannot make one.
+    pub fn datagram(&mut self) -> (FdKey, SockAddr) {
+        let fd = self.backend.open(Domain::IPV4, Type::DGRAM, None).expect("open a datagram socket");
+        self.control(fd, &Control::Bind(&loopback()));
+        (fd, self.local_addr(fd))
+    }
+
+    /// A listening TCP socket on a free port of the loopback address, and its address.
+    ///
+    /// # Panics
+    ///
+    /// If the backend cannot make one.
+    pub fn listener(&mut self, backlog: i32) -> (FdKey, SockAddr) {
+        let fd = self.stream();
+        self.control(fd, &Control::Bind(&loopback()));
+        self.control(fd, &Control::Listen(backlog));
+        (fd, self.local_addr(fd))
+    }
+
+    /// A request that must be granted.
+    ///
+    /// # Panics
+    ///
+    /// If it is not.
+    pub fn control(&mut self, fd: FdKey, control: &Control<'_>) -> Reply {
+        self.backend.control(fd, control).unwrap_or_else(|error| panic!("{control:?} of {fd:?}: {error}"))
+    }
+
+    /// The socket's own address.
+    ///
+    /// # Panics
+    ///
+    /// If it has none.
+    pub fn local_addr(&mut self, fd: FdKey) -> SockAddr {
+        match self.control(fd, &Control::LocalAddr) {
+            Reply::Address(address) => address,
+            other => panic!("LocalAddr was answered by {other:?}"),
+        }
+    }
+
+    /// The peer's address.
+    ///
+    /// # Panics
+    ///
+    /// If it has none.
+    pub fn peer_addr(&mut self, fd: FdKey) -> SockAddr {
+        match self.control(fd, &Control::PeerAddr) {
+            Reply::Address(address) => address,
+            other => panic!("PeerAddr was answered by {other:?}"),
+        }
+    }
+
+    /// Connects a new TCP socket.
+    ///
+    /// # Panics
+    ///
+    /// If the connection is refused.
+    pub fn connect(&mut self, addr: &SockAddr) -> FdKey {
+        let fd = self.stream();
+        let (result, _) = self.run(Op::Connect { fd, addr: addr.clone() });
+        match result {
+            Ok(Outcome::Done) => fd,
+            other => panic!("connect came to {other:?}"),
+        }
+    }
+
+    /// A connected pair over the loopback address, listener and all through the backend: the side that
+    /// connected, and the side that was accepted.
+    ///
+    /// # Panics
+    ///
+    /// If the backend cannot make one.
+    pub fn tcp_pair(&mut self) -> (FdKey, FdKey) {
+        let (listener, addr) = self.listener(1);
+        let accept = self.start(Op::Accept { fd: listener });
+        let client = self.connect(&addr);
+        let server = match self.run_until(accept).0 {
+            Ok(Outcome::Accepted(fd)) => fd,
+            other => panic!("accept came to {other:?}"),
+        };
+        self.close(listener);
+        (client, server)
+    }
+
+    /// Sends all of it.
+    ///
+    /// # Panics
+    ///
+    /// If sending fails.
+    pub fn send_all(&mut self, fd: FdKey, bytes: &[u8]) {
+        let mut buf = bytes.to_vec();
+        let mut start = 0;
+        while start < bytes.len() {
+            let (result, op) = self.run(Op::Send { fd, buf, start });
+            match (result, op) {
+                (Ok(Outcome::Count(count)), Op::Send { buf: back, .. }) if count > 0 => {
+                    start += count;
+                    buf = back;
+                }
+                (other, _) => panic!("send came to {other:?} after {start} of {} bytes", bytes.len()),
+            }
+        }
+    }
+
+    /// Receives once, up to `limit` bytes; none at end of stream.
+    ///
+    /// # Errors
+    ///
+    /// The operation's.
+    ///
+    /// # Panics
+    ///
+    /// If it does not complete in time.
+    pub fn recv(&mut self, fd: FdKey, limit: usize) -> io::Result<Vec<u8>> {
+        let key = self.start(recv_op(fd, limit));
+        self.received(key)
+    }
+
+    /// What a `Recv` started before came to.
+    ///
+    /// # Errors
+    ///
+    /// The operation's.
+    ///
+    /// # Panics
+    ///
+    /// If it does not complete in time.
+    pub fn received(&mut self, key: OpKey) -> io::Result<Vec<u8>> {
+        match self.run_until(key) {
+            (Ok(Outcome::Count(count)), Op::Recv { buf, .. } | Op::RecvFrom { buf, .. }) => {
+                assert_eq!(buf.len(), count, "the buffer was empty before");
+                Ok(buf)
+            }
+            (Ok(other), op) => panic!("{op:?} came to {other:?}"),
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// Receives exactly `len` bytes.
+    ///
+    /// # Panics
+    ///
+    /// If the stream ends or fails before.
+    pub fn recv_exact(&mut self, fd: FdKey, len: usize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(len);
+        while bytes.len() < len {
+            let part = self.recv(fd, len - bytes.len()).expect("receive");
+            assert!(!part.is_empty(), "end of stream after {} of {len} bytes", bytes.len());
+            bytes.extend(part);
+        }
+        bytes
+    }
+
+    /// Drains the backend, which must leave nothing in flight, and empties the table.
+    ///
+    /// # Panics
+    ///
+    /// If something stays in flight.
+    pub fn drain(&mut self) {
+        let left = self.backend.drain(&mut self.ops, PATIENCE);
+        assert_eq!(left, 0, "drain left operations in flight.{}", self.in_flight());
+        let landed: Vec<OpKey> = self.ops.keys_in_flight().collect();
+        for key in landed {
+            self.ops.set_landed(key);
+            let removed = self.ops.remove(key);
+            assert!(removed.is_some(), "B2: {key:?} left the table while in flight");
+        }
+        self.resumes.clear();
+        assert!(self.ops.is_empty(), "the table holds operations that are not in flight");
+    }
+}
+
+impl Drop for Harness {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.drain();
+        }
+    }
+}
+
+impl std::fmt::Debug for Harness {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Harness").field("backend", &self.backend.name()).field("ops", &self.ops).finish()
+    }
+}
+
+/// An `Op::Recv` into fresh memory.
+#[must_use]
+pub(crate) fn recv_op(fd: FdKey, limit: usize) -> Op {
+    Op::Recv { fd, buf: Vec::with_capacity(limit), limit }
+}
+
+/// Any free port of the loopback address.
+#[must_use]
+pub(crate) fn loopback() -> SockAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()
+}
+
+/// The operation's name, for messages.
+pub(crate) fn kind_of(op: &Op) -> &'static str {
+    match op {
+        Op::Accept { .. } => "Accept",
+        Op::AcceptMulti { .. } => "AcceptMulti",
+        Op::Connect { .. } => "Connect",
+        Op::Recv { .. } => "Recv",
+        Op::RecvMulti { .. } => "RecvMulti",
+        Op::RecvFrom { .. } => "RecvFrom",
+        Op::Send { .. } => "Send",
+        Op::SendVectored { .. } => "SendVectored",
+        Op::SendTo { .. } => "SendTo",
+        Op::Readiness { .. } => "Readiness",
+        Op::Shutdown { .. } => "Shutdown",
+        Op::ReadAt { .. } => "ReadAt",
+        Op::WriteAt { .. } => "WriteAt",
+    }
+}

@@ -1,0 +1,231 @@
+//! `add_reader` and `add_writer`: callbacks for as long as a descriptor is ready.
+//!
+//! Level-triggered, as in asyncio: a descriptor left readable calls its reader again every pass. A watch is one readiness
+//! operation after another: when one is done the callback's turn comes in the same pass, and then the next is
+//! submitted.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
+use std::os::fd::{AsRawFd, RawFd};
+use std::rc::Rc;
+
+use crate::context::{self, Context};
+use crate::driver::{Resumed, Sink, Started};
+use crate::error::{Error, Result};
+use crate::event_loop::{EventLoop, Inner};
+use crate::exception::ExceptionContext;
+use crate::op::{Event, Interest, Op, Outcome};
+use crate::op_table::OpKey;
+use crate::ready::Ready;
+
+#[derive(Default)]
+pub(crate) struct Watches {
+    watches: RefCell<HashMap<(RawFd, Interest), Rc<Watch>>>,
+    /// Descriptors that open transports own.
+    owned: RefCell<HashSet<RawFd>>,
+}
+
+impl Watches {
+    pub(crate) fn take(&self) -> Vec<Rc<Watch>> {
+        self.owned.take();
+        self.watches.take().into_values().collect()
+    }
+
+    /// A transport takes a descriptor over; false where another has it.
+    pub(crate) fn own(&self, fd: RawFd) -> bool {
+        self.owned.borrow_mut().insert(fd)
+    }
+
+    /// A transport is closing: its descriptor is anybody's.
+    pub(crate) fn disown(&self, fd: RawFd) {
+        self.owned.borrow_mut().remove(&fd);
+    }
+
+    /// Refuses a descriptor that an open transport owns.
+    pub(crate) fn check_free(&self, fd: RawFd) -> Result<()> {
+        if self.owned.borrow().contains(&fd) { Err(Error::DescriptorInUse(fd)) } else { Ok(()) }
+    }
+}
+
+type Callback = Box<dyn FnMut()>;
+
+pub(crate) struct Watch {
+    fd: RawFd,
+    interest: Interest,
+    context: Context,
+    callback: RefCell<Option<Callback>>,
+    removed: Cell<bool>,
+    op: Cell<Option<OpKey>>,
+}
+
+impl Watch {
+    fn arm(self: &Rc<Self>, inner: &Rc<Inner>) -> std::io::Result<()> {
+        let op = Op::Readiness { fd: self.fd, interest: self.interest };
+        match inner.start(op, Rc::clone(self) as Rc<dyn Sink>) {
+            Started::Queued(key) | Started::More(key, _) => self.op.set(Some(key)),
+            Started::Done(result, ..) => {
+                result?;
+                // Ready already: its turn comes with the next pass.
+                inner.ready.push(Ready::Handle(Rc::new(Turn(Rc::clone(self)))));
+            }
+            Started::Closed => {}
+        }
+        Ok(())
+    }
+
+    /// The callback's turn.
+    fn run(self: &Rc<Self>, inner: &Rc<Inner>) {
+        if self.removed.get() {
+            return;
+        }
+        let Some(mut callback) = self.callback.take() else { return };
+        let describe = || {
+            let what = if self.interest == Interest::Read { "reader" } else { "writer" };
+            ExceptionContext::new(format!("Exception in callback of {what} on descriptor {}", self.fd))
+        };
+        inner.guard(|| self.context.run(&mut callback), describe);
+        if self.removed.get() {
+            inner.dispose(callback);
+            return;
+        }
+        self.callback.replace(Some(callback));
+        if let Err(error) = self.arm(inner) {
+            // The descriptor was closed without being removed: it stops giving events.
+            tracing::debug!(fd = self.fd, %error, "a watched descriptor is gone");
+        }
+    }
+
+    fn remove(&self, inner: &Rc<Inner>) {
+        self.removed.set(true);
+        if let Some(key) = self.op.take() {
+            inner.abandon_op(key);
+        }
+        let callback = self.callback.take();
+        inner.dispose(callback);
+    }
+}
+
+/// A watch whose descriptor was ready when it was armed.
+struct Turn(Rc<Watch>);
+
+impl crate::handle::Handle for Turn {
+    fn run(&self, event_loop: &EventLoop) {
+        self.0.run(&event_loop.inner);
+    }
+
+    fn cancel(&self) {}
+
+    fn cancelled(&self) -> bool {
+        self.0.removed.get()
+    }
+
+    fn describe(&self) -> &str {
+        "a reader or writer"
+    }
+}
+
+impl Sink for Watch {
+    fn event(self: Rc<Self>, inner: &Rc<Inner>, key: OpKey, event: Event, _: Option<Op>) {
+        let result: std::io::Result<Outcome> = match event {
+            Event::Final(result) => result,
+            Event::Resume => match inner.resume(key) {
+                Resumed::Final(result, _) => result,
+                Resumed::More(_) | Resumed::Nothing => return,
+            },
+            Event::More(_) => return,
+        };
+        if self.op.get() == Some(key) {
+            self.op.set(None);
+        }
+        match result {
+            Ok(_) => self.run(inner),
+            Err(error) => tracing::debug!(fd = self.fd, %error, "a watched descriptor is gone"),
+        }
+    }
+}
+
+impl EventLoop {
+    /// Calls a function whenever the descriptor can be read, every pass until it is removed (asyncio: `add_reader`). A
+    /// second call for the same descriptor replaces the function. Hang-up and errors count as readable. The descriptor is
+    /// named by its number, so it must be removed before it is closed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`]; [`Error::DescriptorInUse`] where an open transport owns it; [`Error::InvalidArgument`] for a
+    /// negative number; [`Error::Io`] where it cannot be watched, as a regular file (`EPERM`).
+    pub fn add_reader(&self, fd: &impl AsRawFd, callback: impl FnMut() + 'static) -> Result<()> {
+        self.add_watch(fd.as_raw_fd(), Interest::Read, Box::new(callback))
+    }
+
+    /// Calls a function whenever the descriptor can be written (asyncio: `add_writer`); see
+    /// [`add_reader`](Self::add_reader), of which this is independent.
+    ///
+    /// # Errors
+    ///
+    /// As for [`add_reader`](Self::add_reader).
+    pub fn add_writer(&self, fd: &impl AsRawFd, callback: impl FnMut() + 'static) -> Result<()> {
+        self.add_watch(fd.as_raw_fd(), Interest::Write, Box::new(callback))
+    }
+
+    /// Ends `add_reader`: true where there was one (asyncio: `remove_reader`). A call that is queued already is taken
+    /// back. On a closed loop, false.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DescriptorInUse`], [`Error::InvalidArgument`].
+    pub fn remove_reader(&self, fd: &impl AsRawFd) -> Result<bool> {
+        self.remove_watch(fd.as_raw_fd(), Interest::Read)
+    }
+
+    /// Ends `add_writer`: true where there was one (asyncio: `remove_writer`).
+    ///
+    /// # Errors
+    ///
+    /// As for [`remove_reader`](Self::remove_reader).
+    pub fn remove_writer(&self, fd: &impl AsRawFd) -> Result<bool> {
+        self.remove_watch(fd.as_raw_fd(), Interest::Write)
+    }
+
+    fn add_watch(&self, fd: RawFd, interest: Interest, callback: Callback) -> Result<()> {
+        let inner = &self.inner;
+        inner.check_open()?;
+        check_fd(fd)?;
+        inner.watches.check_free(fd)?;
+        let old = inner.watches.watches.borrow_mut().remove(&(fd, interest));
+        if let Some(old) = old {
+            old.remove(inner);
+        }
+        let watch = Rc::new(Watch {
+            fd,
+            interest,
+            context: Context::from_snapshot(context::snapshot()),
+            callback: RefCell::new(Some(callback)),
+            removed: Cell::new(false),
+            op: Cell::new(None),
+        });
+        watch.arm(inner)?;
+        inner.watches.watches.borrow_mut().insert((fd, interest), watch);
+        Ok(())
+    }
+
+    fn remove_watch(&self, fd: RawFd, interest: Interest) -> Result<bool> {
+        let inner = &self.inner;
+        if inner.closed.get() {
+            return Ok(false);
+        }
+        check_fd(fd)?;
+        inner.watches.check_free(fd)?;
+        let watch = inner.watches.watches.borrow_mut().remove(&(fd, interest));
+        match watch {
+            Some(watch) => {
+                watch.remove(inner);
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+}
+
+fn check_fd(fd: RawFd) -> Result<()> {
+    if fd < 0 { Err(Error::InvalidArgument("a file descriptor cannot be negative")) } else { Ok(()) }
+}

@@ -1,0 +1,248 @@
+//! The loop's clock, and waits that end on the microsecond.
+//!
+//! mio waits in whole milliseconds. Registrations and wake-ups stay mio's, but the wait itself is one
+//! `epoll_pwait2` on mio's epoll, whose timeout is in nanoseconds and costs no system call of its own. Kernels
+//! before 5.11, and sandboxes that refuse it, get a timerfd in the set and mio's own poll; it is armed only when
+//! the deadline changes.
+//!
+//! Two habits of the kernel stand between a timeout and a microsecond:
+//!
+//! * it may be late by the thread's timer slack, 50 µs unless told otherwise. So the first wait for a deadline
+//!   sets that to 1 ns (measured: a 50 µs wait is late by 26 instead of 80 µs);
+//! * it may be late by a thousandth of the timeout (a two-hundredth in a niced process), up to 100 ms. So a long
+//!   wait aims short of its deadline, and a second one, short and hence exact, does the rest.
+//!
+//! A wait never ends early for want of precision: it goes on until the clock has reached the deadline.
+
+use std::io;
+use std::num::NonZeroU64;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Events, Registry, Token};
+use rustix::thread::{current_timer_slack, set_current_timer_slack};
+use rustix::time::{
+    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime, timerfd_create,
+    timerfd_settime,
+};
+
+use crate::readiness::Signals;
+
+/// How many events a wait has room for at first; doubled whenever they come back full.
+const ROOM: usize = 256;
+
+/// Waits longer than this are worth a second one.
+const LONG: Duration = Duration::from_millis(50);
+
+/// The kernel's cap on its own generosity with time.
+const MOST_SLACK: Duration = Duration::from_millis(100);
+
+const NANOSECOND: NonZeroU64 = NonZeroU64::MIN;
+
+/// Monotonic, from an arbitrary origin; no system call.
+pub(crate) fn now() -> Duration {
+    let time = clock_gettime(ClockId::Monotonic);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
+}
+
+/// How long to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Until {
+    Now,
+    Clock(Duration),
+    Event,
+}
+
+/// What waits.
+#[derive(Debug)]
+pub(crate) struct Sleeper {
+    wait: Wait,
+    slack: Slack,
+}
+
+#[derive(Debug)]
+enum Wait {
+    Precise(Vec<libc::epoll_event>),
+    Timerfd { events: Events, timer: OwnedFd, armed: Option<Duration> },
+}
+
+/// The thread's timer slack.
+#[derive(Debug, PartialEq, Eq)]
+enum Slack {
+    Untouched,
+    /// Set, from the value given.
+    Set(Option<NonZeroU64>),
+}
+
+impl Sleeper {
+    /// Probes once whether the kernel waits in nanoseconds.
+    pub(crate) fn new(mio: &mio::Poll, timer: Token) -> io::Result<Self> {
+        let mut probe = vec![libc::epoll_event { events: 0, u64: 0 }; ROOM];
+        match epoll_pwait2(mio.as_raw_fd(), &mut probe, Some(Duration::ZERO)) {
+            Ok(_) => Ok(Self { wait: Wait::Precise(probe), slack: Slack::Untouched }),
+            Err(error) => {
+                tracing::info!(%error, "epoll_pwait2 is not available: timers go through a timerfd");
+                Self::with_timerfd(mio.registry(), timer)
+            }
+        }
+    }
+
+    /// The fallback, whatever the kernel can do.
+    pub(crate) fn with_timerfd(registry: &Registry, token: Token) -> io::Result<Self> {
+        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
+        registry.register(&mut SourceFd(&timer.as_raw_fd()), token, mio::Interest::READABLE)?;
+        let wait = Wait::Timerfd { events: Events::with_capacity(ROOM), timer, armed: None };
+        Ok(Self { wait, slack: Slack::Untouched })
+    }
+
+    /// Waits, and gives every event there is to `event`. Returns without one when the time is up or a signal
+    /// came.
+    pub(crate) fn wait(&mut self, mio: &mut mio::Poll, until: Until, mut event: impl FnMut(u64, Signals)) -> io::Result<()> {
+        if let Until::Clock(_) = until {
+            self.slack.tighten();
+        }
+        let mut until = until;
+        loop {
+            let result = match &mut self.wait {
+                Wait::Precise(events) => precise(mio, events, until, &mut event),
+                Wait::Timerfd { events, timer, armed } => by_timerfd(mio, events, timer, armed, until, &mut event),
+            };
+            match result {
+                Ok(Filled::Partly) => return Ok(()),
+                // More may be ready than there was room for: no descriptor waits for a second poll.
+                Ok(Filled::Full) => {
+                    self.wait.grow();
+                    until = Until::Now;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Whether the events used all the room.
+enum Filled {
+    Partly,
+    Full,
+}
+
+impl Filled {
+    const fn of(count: usize, room: usize) -> Self {
+        if count < room { Self::Partly } else { Self::Full }
+    }
+}
+
+impl Wait {
+    fn grow(&mut self) {
+        match self {
+            Self::Precise(events) => events.resize(events.len() * 2, libc::epoll_event { events: 0, u64: 0 }),
+            Self::Timerfd { events, .. } => *events = Events::with_capacity(events.capacity() * 2),
+        }
+    }
+}
+
+fn precise(
+    mio: &mio::Poll,
+    events: &mut [libc::epoll_event],
+    until: Until,
+    event: &mut impl FnMut(u64, Signals),
+) -> io::Result<Filled> {
+    let epoll = mio.as_raw_fd();
+    let count = match until {
+        Until::Now => epoll_pwait2(epoll, events, Some(Duration::ZERO))?,
+        Until::Event => epoll_pwait2(epoll, events, None)?,
+        Until::Clock(deadline) => loop {
+            let left = deadline.saturating_sub(now());
+            let early = if left > LONG { (left / 200).min(MOST_SLACK) } else { Duration::ZERO };
+            let count = epoll_pwait2(epoll, events, Some(left - early))?;
+            if count > 0 || left.is_zero() || now() >= deadline {
+                break count;
+            }
+        },
+    };
+    for seen in &events[..count] {
+        event(seen.u64, Signals::from_epoll(seen.events));
+    }
+    Ok(Filled::of(count, events.len()))
+}
+
+fn by_timerfd(
+    mio: &mut mio::Poll,
+    events: &mut Events,
+    timer: &OwnedFd,
+    armed: &mut Option<Duration>,
+    until: Until,
+    event: &mut impl FnMut(u64, Signals),
+) -> io::Result<Filled> {
+    let timeout = match until {
+        Until::Now => Some(Duration::ZERO),
+        Until::Event => None,
+        Until::Clock(deadline) if deadline <= now() => Some(Duration::ZERO),
+        Until::Clock(deadline) => {
+            // Its expiry is an edge that nobody needs to read away; an old deadline's is a wake-up too many.
+            if *armed != Some(deadline) {
+                let value = Itimerspec { it_interval: timespec(Duration::ZERO), it_value: timespec(deadline) };
+                timerfd_settime(timer, TimerfdTimerFlags::ABSTIME, &value)?;
+                *armed = Some(deadline);
+            }
+            None
+        }
+    };
+    mio.poll(events, timeout)?;
+    let mut count = 0;
+    for seen in events.iter() {
+        event(seen.token().0 as u64, Signals::from_mio(seen));
+        count += 1;
+    }
+    Ok(Filled::of(count, events.capacity()))
+}
+
+/// Beyond any uptime, and within what the kernel takes.
+const FOREVER: u64 = 1 << 33;
+
+fn timespec(duration: Duration) -> Timespec {
+    Timespec { tv_sec: duration.as_secs().min(FOREVER) as i64, tv_nsec: duration.subsec_nanos().into() }
+}
+
+/// `None` waits without end.
+fn epoll_pwait2(epoll: RawFd, events: &mut [libc::epoll_event], timeout: Option<Duration>) -> io::Result<usize> {
+    let timeout = timeout.map(timespec);
+    let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: the kernel writes at most `events.len()` events to `events`, which is borrowed for the call, and
+    // reads one timespec of 64-bit fields or none, and no signal mask. By number: libcs before 2.35 have no name.
+    let count = unsafe {
+        libc::syscall(
+            libc::SYS_epoll_pwait2,
+            epoll,
+            events.as_mut_ptr(),
+            libc::c_int::try_from(events.len()).unwrap_or(libc::c_int::MAX),
+            timeout,
+            std::ptr::null::<libc::sigset_t>(),
+            0_usize,
+        )
+    };
+    usize::try_from(count).map_err(|_| io::Error::last_os_error())
+}
+
+impl Slack {
+    fn tighten(&mut self) {
+        if *self == Self::Untouched {
+            let former = current_timer_slack().ok().and_then(NonZeroU64::new);
+            // A refusal costs precision only.
+            let _ = set_current_timer_slack(Some(NANOSECOND));
+            *self = Self::Set(former);
+        }
+    }
+}
+
+impl Drop for Slack {
+    fn drop(&mut self) {
+        if let Self::Set(Some(former)) = *self
+            && current_timer_slack().is_ok_and(|slack| slack == NANOSECOND.get())
+        {
+            let _ = set_current_timer_slack(Some(former));
+        }
+    }
+}
