@@ -92,6 +92,14 @@ pub(crate) fn grow(buf: &mut Vec<u8>, count: usize, limit: usize) {
     unsafe { buf.set_len(buf.len() + count) };
 }
 
+/// A buffer that was emptied to be received into gets its length back.
+pub(crate) fn restore_len(buf: &mut Vec<u8>, len: usize) {
+    assert!(len <= buf.capacity(), "a buffer keeps its capacity while an operation has it");
+    // SAFETY: the first `len` bytes were initialised when the caller emptied the buffer, which was not reallocated since,
+    // as there was room for all that could be received; receiving only overwrites.
+    unsafe { buf.set_len(len) };
+}
+
 impl Inner {
     fn with_driver<R>(&self, f: impl FnOnce(&mut Driver) -> R) -> Option<R> {
         self.driver.borrow_mut().as_mut().map(f)

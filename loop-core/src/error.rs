@@ -105,7 +105,10 @@ impl Error {
     #[must_use]
     pub fn raw_os_error(&self) -> Option<i32> {
         match self {
-            Self::Io(error) => error.raw_os_error(),
+            Self::Io(error) => error.raw_os_error().or_else(|| {
+                let inner = error.get_ref()?.downcast_ref::<crate::address::AddressError>()?;
+                inner.error.raw_os_error()
+            }),
             _ => None,
         }
     }

@@ -60,6 +60,8 @@ pub(crate) struct Inner {
     pub(crate) scratch: RefCell<Vec<Completion>>,
     /// What has bytes to send at the end of the pass.
     pub(crate) dirty: RefCell<Vec<Rc<dyn Flush>>>,
+    /// Emptied send buffers, the one used last on top.
+    spare: RefCell<Vec<Vec<u8>>>,
     pub(crate) stopping: Cell<bool>,
     pub(crate) closed: Cell<bool>,
     pub(crate) exception_handler: RefCell<Option<ExceptionHandler>>,
@@ -315,6 +317,7 @@ impl EventLoop {
             arrived: RefCell::default(),
             scratch: RefCell::default(),
             dirty: RefCell::default(),
+            spare: RefCell::default(),
             stopping: Cell::new(false),
             closed: Cell::new(false),
             exception_handler: RefCell::new(None),
@@ -646,7 +649,30 @@ impl EventLoop {
     }
 }
 
+/// Send buffers kept for the next writer: so many, of so much capacity at the most.
+const SPARE_BUFFERS: usize = 64;
+const SPARE_CAPACITY: usize = 64 * 1024;
+
 impl Inner {
+    /// An empty buffer to gather what is written in.
+    pub(crate) fn spare_buffer(&self) -> Vec<u8> {
+        self.spare.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// A buffer that was sent: connections hold none while they are idle.
+    pub(crate) fn recycle_buffer(&self, mut buffer: Vec<u8>) {
+        let mut spare = self.spare.borrow_mut();
+        if buffer.capacity() > 0 && buffer.capacity() <= SPARE_CAPACITY && spare.len() < SPARE_BUFFERS {
+            buffer.clear();
+            spare.push(buffer);
+        }
+    }
+
+    /// Whether bytes can be moved in the caller's own call.
+    pub(crate) fn is_synchronous(&self) -> bool {
+        self.capabilities.synchronous
+    }
+
     /// A delay from now on, as a time. The fresh look at the clock also tells the pass how far time has come.
     pub(crate) fn deadline(&self, delay: Duration) -> Duration {
         let now = self.now();

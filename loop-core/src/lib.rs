@@ -1,8 +1,10 @@
 //! The core.
+mod address;
 mod backend;
 mod buffer;
 mod builder;
 mod concurrent;
+mod connect;
 mod context;
 mod control;
 mod default_executor;
@@ -21,25 +23,32 @@ mod op;
 mod op_table;
 mod pace;
 mod pass;
+mod protocol;
 mod ready;
 mod remote;
+mod resolve;
 mod root;
 mod running;
+mod server;
 mod shared;
 mod sleep;
+mod socket;
 #[doc(hidden)]
 pub mod sync;
 mod task;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod timers;
+mod transport;
 mod waiters;
 mod watch;
 
+pub use address::Address;
 pub use backend::{Backend, Capabilities, Unpark, Wait};
 pub use buffer::{Chunk, ChunkSource, ReceivePool};
 pub use builder::LoopBuilder;
 pub use concurrent::{Completer, ConcurrentFuture, Notify, WaitError};
+pub use connect::{ConnectOptions, ConnectTo};
 pub use context::{Context, ContextToken, ContextVar};
 pub use control::{Control, Reply};
 pub use delay::Delay;
@@ -53,7 +62,11 @@ pub use handle::{CallbackHandle, Handle, TimerHandle};
 pub use loop_handle::{LoopHandle, RemoteHandle};
 pub use op::{AddrBuf, Completion, Event, Interest, Op, Outcome, Submitted};
 pub use op_table::{OpKey, OpTable, Scratch};
+pub use protocol::{Protocol, ProtocolRef};
 pub use running::fork_generation;
+pub use server::{BindTo, Server, ServerOptions};
 pub use sleep::Sleep;
+pub use socket::Socket;
 pub use task::{CatchCancelled, LoopTask, Raise, Task, TaskRef, catch_cancelled};
+pub use transport::Transport;
 pub use waiters::CallbackId;

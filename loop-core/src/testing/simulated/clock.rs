@@ -47,7 +47,7 @@ impl fmt::Debug for VirtualClock {
 }
 
 /// One bit, set by any thread, that ends a wait.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Bell {
     rung: Mutex<bool>,
     changed: Condvar,

@@ -1,0 +1,109 @@
+//! What can go wrong in this crate, named for what the caller did.
+//!
+//! Calls that only the loop can refuse (the policy, `create_task`, `sleep`) answer with the loop's own
+//! [`LoopError`]; everything that can fail in ways of its own answers with [`Error`]. A coroutine may use `?` on
+//! either, whichever of [`Error`], [`TaskError`] and [`io::Error`] it returns itself.
+
+use std::io;
+
+use loop_core::{Error as LoopError, TaskError};
+
+/// What a call of this crate answers when it fails.
+///
+/// A cause has one place: a [`LoopError`] that only wraps a task's or the operating system's error becomes that variant
+/// here.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The loop refused.
+    #[error(transparent)]
+    Loop(LoopError),
+    /// A future or a task that was awaited did not end with a value.
+    #[error(transparent)]
+    Task(#[from] TaskError),
+    /// The operating system refused.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// A [`Runner`](crate::Runner) is used after its `close`.
+    #[error("the runner is closed")]
+    RunnerClosed,
+    /// The time passed first (asyncio: `TimeoutError`).
+    #[error("timed out")]
+    TimedOut,
+}
+
+/// `std::result::Result` with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// Whether this is a cancellation (`CancelledError`), which ordinary error handling should let through.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Task(TaskError::Cancelled(_)))
+    }
+
+    /// The operating system's error number, where there is one.
+    #[must_use]
+    pub fn raw_os_error(&self) -> Option<i32> {
+        match self {
+            Self::Io(error) => error.raw_os_error(),
+            _ => None,
+        }
+    }
+}
+
+impl From<LoopError> for Error {
+    fn from(error: LoopError) -> Self {
+        match error {
+            LoopError::Task(error) => Self::Task(error),
+            LoopError::Io(error) => Self::Io(error),
+            other => Self::Loop(other),
+        }
+    }
+}
+
+impl From<Error> for TaskError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Task(error) => error,
+            Error::Loop(error) => error.into(),
+            Error::Io(error) => error.into(),
+            other => Self::failed(other),
+        }
+    }
+}
+
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Io(error) => error,
+            Error::TimedOut => Self::new(io::ErrorKind::TimedOut, error),
+            other => Self::other(other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_has_one_place() {
+        let cancelled = || TaskError::from(loop_core::Cancelled::new());
+        assert!(Error::from(LoopError::from(cancelled())).is_cancelled());
+        let refused = || io::Error::from_raw_os_error(13);
+        assert_eq!(Error::from(LoopError::from(refused())).raw_os_error(), Some(13));
+        assert!(matches!(Error::from(LoopError::Closed), Error::Loop(LoopError::Closed)));
+    }
+
+    #[test]
+    fn errors_pass_through_coroutines_that_return_other_types() {
+        let task = |error: Error| -> Result<(), TaskError> { Err(error)? };
+        assert!(task(Error::Task(loop_core::Cancelled::new().into())).unwrap_err().is_cancelled());
+        let TaskError::Failed(failed) = task(Error::TimedOut).unwrap_err() else { panic!("wrapped as it is") };
+        assert!(matches!(failed.downcast_ref(), Some(Error::TimedOut)));
+        let io = |error: Error| -> io::Result<()> { Err(error)? };
+        assert_eq!(io(Error::Io(io::Error::from_raw_os_error(13))).unwrap_err().raw_os_error(), Some(13));
+        assert_eq!(io(Error::TimedOut).unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+}

@@ -1,0 +1,596 @@
+//! Servers: listening sockets that make a connection and a protocol of every peer (asyncio: `Server`).
+//!
+//! A listener is one multishot accept. Being out of descriptors or memory is reported once and pauses that listener for a
+//! second; any other failure is reported, and accepting goes on. A connection whose factory fails is closed, and the
+//! server goes on.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use socket2::{Domain, SockAddr, Type};
+
+use crate::address::{Address, with_context};
+use crate::control::Control;
+use crate::driver::{Resumed, Sink, Started};
+use crate::error::{Error, Result};
+use crate::event_loop::{EventLoop, Inner};
+use crate::exception::ExceptionContext;
+use crate::fd::FdKey;
+use crate::future::LoopFuture;
+use crate::handle::TimerHandle;
+use crate::op::{Event, Op, Outcome};
+use crate::op_table::OpKey;
+use crate::protocol::{Protocol, ProtocolRef};
+use crate::socket::{Socket, show};
+use crate::task::catch_cancelled;
+use crate::transport::{Connection, Transport};
+
+/// How long a listener rests when there are no descriptors left.
+const ACCEPT_RETRY: Duration = Duration::from_secs(1);
+const BACKLOG: u32 = 100;
+
+/// How a server is made; the defaults are asyncio's.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ServerOptions {
+    /// Pending connections per listening socket, and accepted at once.
+    pub backlog: u32,
+    /// SO_REUSEADDR.
+    pub reuse_address: bool,
+    /// SO_REUSEPORT.
+    pub reuse_port: bool,
+    /// SO_KEEPALIVE on the listening sockets, which accepted ones take over.
+    pub keep_alive: bool,
+    /// Whether it accepts at once, or from `start_serving` or `serve_forever` on.
+    pub start_serving: bool,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self { backlog: BACKLOG, reuse_address: true, reuse_port: false, keep_alive: false, start_serving: true }
+    }
+}
+
+impl ServerOptions {
+    /// Accepts only when told to.
+    #[must_use]
+    pub fn start_serving(mut self, at_once: bool) -> Self {
+        self.start_serving = at_once;
+        self
+    }
+
+    /// Sets the backlog.
+    #[must_use]
+    pub fn backlog(mut self, backlog: u32) -> Self {
+        self.backlog = backlog;
+        self
+    }
+
+    /// Sets SO_REUSEPORT.
+    #[must_use]
+    pub fn reuse_port(mut self, on: bool) -> Self {
+        self.reuse_port = on;
+        self
+    }
+
+    /// Sets SO_REUSEADDR.
+    #[must_use]
+    pub fn reuse_address(mut self, on: bool) -> Self {
+        self.reuse_address = on;
+        self
+    }
+
+    /// Sets SO_KEEPALIVE.
+    #[must_use]
+    pub fn keep_alive(mut self, on: bool) -> Self {
+        self.keep_alive = on;
+        self
+    }
+}
+
+/// What a server listens on: one or more addresses, or a bound stream socket.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BindTo {
+    /// Addresses; an empty host means all interfaces.
+    Addresses(Vec<Address>),
+    /// A bound socket.
+    Socket(Socket),
+}
+
+impl<A: Into<Address>> From<A> for BindTo {
+    fn from(address: A) -> Self {
+        Self::Addresses(vec![address.into()])
+    }
+}
+
+impl From<Vec<Address>> for BindTo {
+    fn from(addresses: Vec<Address>) -> Self {
+        Self::Addresses(addresses)
+    }
+}
+
+impl From<Socket> for BindTo {
+    fn from(socket: Socket) -> Self {
+        Self::Socket(socket)
+    }
+}
+
+type Factory = Box<dyn Fn() -> ProtocolRef>;
+
+/// A server (asyncio: `Server`). Clones stand for the same server. Letting go of it does not close it.
+#[derive(Clone)]
+pub struct Server(Rc<ServerInner>);
+
+struct ServerInner {
+    inner: Rc<Inner>,
+    factory: Factory,
+    options: ServerOptions,
+    listeners: RefCell<Vec<Rc<Listener>>>,
+    connections: RefCell<HashMap<u64, Weak<Connection>>>,
+    next_connection: Cell<u64>,
+    closed: Cell<bool>,
+    serving: Cell<bool>,
+    /// Those who wait for the end.
+    waiters: RefCell<Vec<LoopFuture<()>>>,
+    /// The one `serve_forever`.
+    forever: RefCell<Option<LoopFuture<()>>>,
+}
+
+/// A connection's place among its server's; given up when the connection ended.
+pub(crate) struct Membership {
+    server: Rc<ServerInner>,
+    id: u64,
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.server.connections.borrow_mut().remove(&self.id);
+        self.server.wake_if_over();
+    }
+}
+
+impl ServerInner {
+    fn wake_if_over(&self) {
+        if self.closed.get() && self.connections.borrow().is_empty() {
+            for waiter in self.waiters.take() {
+                // Whoever waited may be gone.
+                let _ = waiter.set_result(());
+            }
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.closed.get() && self.connections.borrow().is_empty()
+    }
+
+    fn close(&self) {
+        if self.closed.replace(true) {
+            return;
+        }
+        self.serving.set(false);
+        let listeners = self.listeners.take();
+        listeners.iter().for_each(|listener| listener.close());
+        let forever = self.forever.take();
+        if let Some(forever) = forever {
+            forever.cancel();
+        }
+        self.wake_if_over();
+    }
+
+    fn start(self: &Rc<Self>) -> Result<()> {
+        if self.closed.get() {
+            return Err(Error::ServerClosed);
+        }
+        if self.serving.replace(true) {
+            return Ok(());
+        }
+        for listener in self.listeners.borrow().iter() {
+            listener.socket.listen(self.options.backlog)?;
+            listener.arm();
+        }
+        Ok(())
+    }
+
+    /// A peer was accepted.
+    fn accepted(self: &Rc<Self>, fd: FdKey) {
+        let socket = Socket::from_key(&self.inner, fd);
+        let id = self.next_connection.get();
+        self.next_connection.set(id + 1);
+        let failed = |what: &str| {
+            let context = ExceptionContext::new(format!("Error on transport creation for incoming connection: {what}"));
+            if self.inner.debug.get() { Some(context) } else { None }
+        };
+        let protocol = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (self.factory)())) {
+            Ok(protocol) => protocol,
+            Err(payload) if crate::exception::is_fatal(&*payload) => std::panic::resume_unwind(payload),
+            Err(payload) => {
+                let panic = crate::error::Panicked::new(payload);
+                tracing::debug!(%panic, "a protocol factory failed");
+                if let Some(context) = failed("the protocol factory failed") {
+                    self.inner.report(&context.exception(panic));
+                }
+                return;
+            }
+        };
+        self.connections.borrow_mut().insert(id, Weak::new());
+        let membership = Membership { server: Rc::clone(self), id };
+        match Connection::start(socket, protocol, Some(membership), None) {
+            Ok(transport) => {
+                self.connections.borrow_mut().insert(id, Rc::downgrade(&transport.0));
+            }
+            Err(error) => {
+                if let Some(context) = failed("the transport could not be made") {
+                    self.inner.report(&context.exception(error));
+                }
+            }
+        }
+    }
+}
+
+struct Listener {
+    server: Weak<ServerInner>,
+    inner: Rc<Inner>,
+    socket: Socket,
+    op: Cell<Option<OpKey>>,
+    retry: RefCell<Option<TimerHandle>>,
+    /// The last accept failed: the next one that fails rests too.
+    failing: Cell<bool>,
+    closed: Cell<bool>,
+}
+
+impl Listener {
+    fn arm(self: &Rc<Self>) {
+        if self.closed.get() || self.op.get().is_some() {
+            return;
+        }
+        match self.inner.start(Op::AcceptMulti { fd: self.socket.key() }, Rc::clone(self) as Rc<dyn Sink>) {
+            Started::Queued(key) => self.op.set(Some(key)),
+            Started::More(key, outcome) => {
+                self.op.set(Some(key));
+                self.accepted(outcome);
+            }
+            Started::Done(result, ..) => self.ended(result),
+            Started::Closed => {}
+        }
+    }
+
+    fn accepted(&self, outcome: Outcome) {
+        self.failing.set(false);
+        let Outcome::Accepted(fd) = outcome else { return };
+        match self.server.upgrade() {
+            Some(server) if !self.closed.get() => server.accepted(fd),
+            _ => self.inner.close_fd(fd),
+        }
+    }
+
+    /// Accepting stopped: it goes on at once, or after a rest.
+    fn ended(self: &Rc<Self>, result: io::Result<Outcome>) {
+        self.op.set(None);
+        let error = match result {
+            Ok(outcome) => {
+                self.accepted(outcome);
+                return self.arm();
+            }
+            Err(error) => error,
+        };
+        if self.closed.get() || error.raw_os_error() == Some(libc::ECANCELED) {
+            return;
+        }
+        let exhausted =
+            matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM));
+        let message = if exhausted { "socket.accept() out of system resource" } else { "socket.accept() failed" };
+        self.inner.report(&ExceptionContext::new(message).exception(error).detail("socket", &self.socket));
+        let rest = if exhausted || self.failing.replace(true) { ACCEPT_RETRY } else { Duration::ZERO };
+        let listener = Rc::clone(self);
+        let again = move || {
+            let done = listener.retry.take();
+            drop(done);
+            listener.arm();
+        };
+        // On a closed loop there is nothing to go on with.
+        if let Ok(timer) = EventLoop::of(&self.inner).call_later(rest, again) {
+            self.retry.replace(Some(timer));
+        }
+    }
+
+    fn close(&self) {
+        self.closed.set(true);
+        let retry = self.retry.take();
+        if let Some(retry) = retry {
+            retry.cancel();
+        }
+        if let Some(op) = self.op.take() {
+            self.inner.abandon_op(op);
+        }
+        if let Some(raw) = self.socket.raw_fd() {
+            self.inner.watches.disown(raw);
+        }
+        self.inner.close_fd(self.socket.key());
+    }
+}
+
+impl Sink for Listener {
+    fn event(self: Rc<Self>, inner: &Rc<Inner>, key: OpKey, event: Event, _: Option<Op>) {
+        if self.op.get() != Some(key) {
+            // Ended while its event waited in the queue: what it carries must not be lost.
+            if let Event::More(outcome) | Event::Final(Ok(outcome)) = event {
+                self.accepted(outcome);
+            }
+            return;
+        }
+        match event {
+            Event::More(outcome) => self.accepted(outcome),
+            Event::Final(result) => self.ended(result),
+            Event::Resume => {
+                let most = self.server.upgrade().map_or(0, |server| server.options.backlog.max(1));
+                for _ in 0..most {
+                    match inner.resume(key) {
+                        Resumed::More(outcome) => self.accepted(outcome),
+                        Resumed::Final(result, _) => return self.ended(result),
+                        Resumed::Nothing => return,
+                    }
+                    if self.closed.get() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl EventLoop {
+    /// Makes a server: sockets are bound to every address, and each connection gets a protocol of the factory's (asyncio:
+    /// `create_server`). It is listening when this returns, unless the options say otherwise.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's, with the address in its text, all sockets being closed again; the resolver's;
+    /// [`Error::InvalidArgument`] for no address or a socket that is no stream; [`Error::Closed`].
+    pub async fn create_server<P: Protocol>(
+        &self,
+        factory: impl Fn() -> P + 'static,
+        bind_to: impl Into<BindTo>,
+        options: ServerOptions,
+    ) -> Result<Server> {
+        self.inner.check_open()?;
+        let sockets = match bind_to.into() {
+            BindTo::Socket(socket) => {
+                if socket.kind().is_ok_and(|kind| kind != Type::STREAM) {
+                    return Err(Error::InvalidArgument("a stream socket is needed"));
+                }
+                vec![socket]
+            }
+            BindTo::Addresses(addresses) => self.bind_all(&addresses, &options).await?,
+        };
+        let server = Rc::new(ServerInner {
+            inner: Rc::clone(&self.inner),
+            factory: Box::new(move || Rc::new(RefCell::new(factory())) as ProtocolRef),
+            listeners: RefCell::default(),
+            connections: RefCell::default(),
+            next_connection: Cell::new(0),
+            closed: Cell::new(false),
+            serving: Cell::new(false),
+            waiters: RefCell::default(),
+            forever: RefCell::new(None),
+            options,
+        });
+        for socket in sockets {
+            if let Some(raw) = socket.raw_fd() {
+                self.inner.watches.own(raw);
+            }
+            server.listeners.borrow_mut().push(Rc::new(Listener {
+                server: Rc::downgrade(&server),
+                inner: Rc::clone(&self.inner),
+                socket,
+                op: Cell::new(None),
+                retry: RefCell::new(None),
+                failing: Cell::new(false),
+                closed: Cell::new(false),
+            }));
+        }
+        if server.options.start_serving
+            && let Err(error) = server.start()
+        {
+            server.close();
+            return Err(error);
+        }
+        Ok(Server(server))
+    }
+
+    async fn bind_all(&self, addresses: &[Address], options: &ServerOptions) -> Result<Vec<Socket>> {
+        let mut wanted: Vec<SockAddr> = Vec::new();
+        for address in addresses {
+            let found = match address {
+                Address::Host(host, port) if host.is_empty() => vec![
+                    SockAddr::from(std::net::SocketAddr::from(([0, 0, 0, 0], *port))),
+                    SockAddr::from(std::net::SocketAddr::from(([0u16; 8], *port))),
+                ],
+                Address::Socket(addr) => vec![addr.clone()],
+                address => self.resolve(address).await?.into_iter().map(SockAddr::from).collect(),
+            };
+            for addr in found {
+                if !wanted.contains(&addr) {
+                    wanted.push(addr);
+                }
+            }
+        }
+        if wanted.is_empty() {
+            return Err(Error::InvalidArgument("a server needs an address or a socket"));
+        }
+        let mut sockets = Vec::with_capacity(wanted.len());
+        let mut unavailable = None;
+        for addr in wanted {
+            let domain = addr.domain();
+            let socket = match self.socket(domain, Type::STREAM) {
+                Ok(socket) => socket,
+                // A family that this machine does not have is passed over, as long as another one is there.
+                Err(Error::Io(error)) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
+                    unavailable = Some(error);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            socket.control(&Control::ReuseAddress(options.reuse_address))?;
+            if options.reuse_port {
+                socket.control(&Control::ReusePort(true))?;
+            }
+            if options.keep_alive {
+                socket.control(&Control::KeepAlive(true))?;
+            }
+            if domain == Domain::IPV6 {
+                socket.control(&Control::OnlyV6(true))?;
+            }
+            match socket.control(&Control::Bind(&addr)) {
+                Ok(_) => sockets.push(socket),
+                Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+                    tracing::warn!(address = show(&addr), %error, "cannot bind: the address is passed over");
+                    unavailable = Some(error);
+                }
+                Err(error) => {
+                    let what = "error while attempting to bind on address";
+                    return Err(Error::Io(with_context(error, what, &show(&addr))));
+                }
+            }
+        }
+        match unavailable {
+            Some(error) if sockets.is_empty() => {
+                Err(Error::Io(with_context(error, "could not bind on any address", "none is left")))
+            }
+            _ => Ok(sockets),
+        }
+    }
+}
+
+impl Server {
+    /// The loop it belongs to.
+    #[must_use]
+    pub fn get_loop(&self) -> EventLoop {
+        EventLoop::of(&self.0.inner)
+    }
+
+    /// Begins to accept connections. Idempotent; gives up one pass.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ServerClosed`]; the operating system's.
+    pub async fn start_serving(&self) -> Result<()> {
+        self.0.start()?;
+        let event_loop = self.get_loop();
+        event_loop.sleep_until(Duration::ZERO).await;
+        Ok(())
+    }
+
+    /// Whether it accepts connections.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        self.0.serving.get()
+    }
+
+    /// Serves until it is cancelled or closed (asyncio: `serve_forever`). Cancelled, it closes the server and waits until
+    /// its connections have ended; then the cancellation goes on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ServerClosed`]; [`Error::AlreadyServing`] while another one waits; [`Error::Task`] with a cancellation
+    /// where `close` ended it.
+    pub async fn serve_forever(&self) -> Result<()> {
+        if self.0.closed.get() {
+            return Err(Error::ServerClosed);
+        }
+        if self.0.forever.borrow().is_some() {
+            return Err(Error::AlreadyServing);
+        }
+        self.0.start()?;
+        let forever = self.get_loop().create_future::<()>();
+        self.0.forever.replace(Some(forever.clone()));
+        match catch_cancelled(forever).await {
+            Ok(outcome) => {
+                self.0.forever.take();
+                self.close();
+                self.wait_closed().await;
+                outcome.map_err(Error::Task)
+            }
+            Err(cancelled) => {
+                self.0.forever.take();
+                self.close();
+                self.wait_closed().await;
+                cancelled.raise().await
+            }
+        }
+    }
+
+    /// Stops listening and closes the listening sockets, at once. Open connections stay. Again, it does nothing.
+    pub fn close(&self) {
+        self.0.close();
+    }
+
+    /// Waits until the server is closed *and* all its connections have ended.
+    pub async fn wait_closed(&self) {
+        if self.0.is_over() {
+            return;
+        }
+        let over = self.get_loop().create_future::<()>();
+        self.0.waiters.borrow_mut().push(over.clone());
+        // Whether it was told or let go of, the wait is over.
+        let _ = over.await;
+    }
+
+    /// Closes every open connection: what was written is still sent.
+    pub fn close_clients(&self) {
+        self.transports().iter().for_each(Transport::close);
+    }
+
+    /// Closes every open connection at once.
+    pub fn abort_clients(&self) {
+        self.transports().iter().for_each(Transport::abort);
+    }
+
+    /// How many of its connections have not ended.
+    #[must_use]
+    pub fn connection_count(&self) -> usize {
+        self.0.connections.borrow().len()
+    }
+
+    /// Its open connections.
+    #[must_use]
+    pub fn transports(&self) -> Vec<Transport> {
+        self.0.connections.borrow().values().filter_map(Weak::upgrade).map(Transport).collect()
+    }
+
+    /// The addresses it listens on; none once it is closed (asyncio: `sockets`).
+    #[must_use]
+    pub fn local_addrs(&self) -> Vec<SockAddr> {
+        let listeners = self.0.listeners.borrow();
+        listeners.iter().filter_map(|listener| listener.socket.local_addr().ok()).collect()
+    }
+
+    /// The first internet address it listens on.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<std::net::SocketAddr> {
+        self.local_addrs().iter().find_map(SockAddr::as_socket)
+    }
+
+    /// Runs a coroutine with the server, and closes it on the way out, waiting for its connections to end (asyncio:
+    /// `async with server`).
+    pub async fn scope<T>(&self, body: impl Future<Output = T>) -> T {
+        let outcome = catch_cancelled(body).await;
+        self.close();
+        self.wait_closed().await;
+        match outcome {
+            Ok(value) => value,
+            Err(cancelled) => cancelled.raise().await,
+        }
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let addrs: Vec<String> = self.local_addrs().iter().map(show).collect();
+        write!(f, "<Server serving={} addresses={addrs:?}>", self.is_serving())
+    }
+}
