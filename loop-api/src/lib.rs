@@ -1,4 +1,71 @@
-//! asyncio for Rust.
+//! asyncio for Rust: an event loop per thread, and everything a program does with it.
+//!
+//! This is the crate that a program depends on. It knows the backends and picks one, it keeps the policy, it runs
+//! programs from beginning to end, and it holds asyncio's high-level pages; what it re-exports from `loop-core` is
+//! asyncio's low-level page. Names are asyncio's, so that its documentation can be read as documentation of this.
+//!
+//! ```
+//! use loop_api as asyncio;
+//! use std::time::Duration;
+//!
+//! async fn greet(who: &str, delay: Duration) -> asyncio::Result<String> {
+//!     asyncio::sleep(delay).await?;
+//!     Ok(format!("hello, {who}"))
+//! }
+//!
+//! fn main() -> asyncio::Result<()> {
+//!     asyncio::run(async {
+//!         let first = asyncio::create_task(greet("ada", Duration::from_millis(2)))?;
+//!         let second = asyncio::create_task(greet("grace", Duration::from_millis(1)))?;
+//!         assert_eq!(first.await??, "hello, ada");
+//!         assert_eq!(second.await??, "hello, grace");
+//!         Ok(())
+//!     })?
+//! }
+//! ```
+//!
+//! # The map
+//!
+//! | asyncio's page | here | in |
+//! |---|---|---|
+//! | policies | [`get_running_loop`], [`get_event_loop`], [`set_event_loop`], [`new_event_loop`], [`Policy`] | `policy`, `current` |
+//! | runners | [`run`], [`Runner`] | `runner` |
+//! | coroutines and tasks | [`create_task`], [`sleep`], [`to_thread`], [`catch_cancelled`], … | `tasks` |
+//! | event loop | [`EventLoop`], [`LoopHandle`], [`Handle`], [`TimerHandle`] | loop-core |
+//! | futures | [`LoopFuture`], [`LoopTask`], [`ConcurrentFuture`]; the traits [`Future`] and [`Task`] | loop-core |
+//! | transports and protocols | [`Transport`], [`Protocol`], [`Server`], [`Socket`] | loop-core |
+//! | `contextvars` | [`Context`], [`ContextVar`] | loop-core |
+//! | `concurrent.futures` | [`ThreadPoolExecutor`], [`Executor`] | loop-executor |
+//!
+//! Which backend a loop is on is `select`'s business: [`LoopOptions`], [`BackendKind`], [`available_backends`].
+//! [`loop_core`] is re-exported whole for whoever builds a [`Backend`] or another part of a loop.
+//!
+//! # Terms
+//!
+//! * A **loop** belongs to the thread that made it. The **running** loop of a thread is the one inside whose callbacks
+//!   and coroutines we are; the **current** one counts where none runs.
+//! * A **pass** is one turn of a loop: wait, collect what happened, run what was ready then. What runs makes things
+//!   ready for the next pass.
+//! * A **coroutine** is any Rust future; it does nothing until it is awaited or made a **task**, which the loop drives.
+//!   Neither has to be `Send`.
+//! * To **cancel** a task is to make a request that its coroutine is given at its next await. It may clean up, with
+//!   awaits, and may even refuse: [`catch_cancelled`].
+//!
+//! # Errors
+//!
+//! Misuse is an error with a text that says what to do, not a panic. What only the loop can refuse answers with its own
+//! [`LoopError`]; [`Error`] is this crate's, and `?` turns the one into the other. A panic in a callback or a task does
+//! not end the loop: it is reported to the exception handler, or is what awaiting the task gives. Only [`fatal`] ends
+//! a run, as `SystemExit` does.
+//!
+//! # Features and environment
+//!
+//! * `epoll`, `uring`: the backends, both on by default. With both, io_uring is taken where it works, else epoll.
+//! * `testing`: virtual time and the checking backend of [`loop_core`], for tests.
+//! * `LOOP_BACKEND=epoll` or `uring` insists on a backend; `LOOP_DEBUG=1` turns debug mode on; `LOOP_CHECKED=1`, under
+//!   the feature `testing`, has every backend's invariants asserted while it works.
+//!
+//! What there is to log goes to [`tracing`].
 
 #![forbid(unsafe_code)]
 
@@ -8,17 +75,27 @@ compile_error!("loop-api needs a backend: enable the feature `epoll`, `uring` or
 mod current;
 mod error;
 mod policy;
+mod runner;
 mod select;
+mod tasks;
 
 pub use error::{Error, Result};
+pub use loop_core;
+#[doc(no_inline)]
 pub use loop_core::{
-    Backend, CallbackHandle, CallbackId, Cancelled, Capabilities, Completer, ConcurrentFuture, Context, ContextToken,
-    ContextVar, Delay, Error as LoopError, EventLoop, ExceptionContext, ExceptionHandler, Executor, Fatal, Future,
-    Handle, Job, LoopBuilder, LoopFuture, LoopHandle, LoopTask, Panicked, RemoteHandle, Task, TaskError, TaskRef,
-    TimerHandle, WaitError, catch_cancelled, fatal,
+    Address, Backend, BindTo, CallbackHandle, CallbackId, Cancelled, Capabilities, CatchCancelled, Completer,
+    ConcurrentFuture, ConnectOptions, ConnectTo, Context, ContextToken, ContextVar, Delay, Error as LoopError,
+    EventLoop, ExceptionContext, ExceptionHandler, Executor, Fatal, Future, Handle, Job, LoopBuilder, LoopFuture,
+    LoopHandle, LoopTask, Panicked, Protocol, ProtocolRef, Raise, RemoteHandle, Server, ServerOptions, Sleep, Socket,
+    Task, TaskError, TaskRef, TimerHandle, Transport, WaitError, catch_cancelled, fatal,
 };
+// pub use loop_executor::ThreadPoolExecutor;
 pub use policy::{
     DefaultPolicy, Policy, get_event_loop, get_event_loop_policy, get_running_loop, new_event_loop, set_event_loop,
     set_event_loop_policy,
 };
+pub use runner::{Runner, RunnerBuilder, run};
 pub use select::{BackendKind, LoopOptions, available_backends};
+pub use tasks::{
+    Carry, YieldNow, all_tasks, create_task, current_task, sleep, to_thread, to_thread_with, yield_now,
+};

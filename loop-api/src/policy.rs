@@ -31,6 +31,7 @@ use crate::select::LoopOptions;
 ///
 /// loop_api::set_event_loop_policy(Some(Arc::new(Debugging)));
 /// assert!(loop_api::get_event_loop()?.get_debug());
+/// loop_api::set_event_loop_policy(None);
 /// # Ok::<(), LoopError>(())
 /// ```
 pub trait Policy: Send + Sync {

@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::panic::Location;
 use std::rc::Rc;
 
+use crate::context::Context;
 use crate::event_loop::EventLoop;
 use crate::handle::{Handle, Scope};
 
@@ -65,6 +66,10 @@ impl<S, F: FnOnce(&S)> Handle for DoneCallback<S, F> {
 
     fn cancelled(&self) -> bool {
         self.cancelled.get()
+    }
+
+    fn context(&self) -> Option<Context> {
+        Some(self.scope.context())
     }
 
     fn source(&self) -> Option<&'static Location<'static>> {

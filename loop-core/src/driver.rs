@@ -11,17 +11,18 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::backend::{Backend, Capabilities, Wait};
 use crate::control::{Control, Reply};
 use crate::event_loop::Inner;
+use crate::exception::{ExceptionContext, Finally};
 use crate::fd::FdKey;
 use crate::op::{Completion, Event, Op, Outcome, Submitted};
 use crate::op_table::{OpKey, OpTable, Target};
 use crate::ready::Ready;
-use crate::task::cancel_pending;
+use crate::task::{cancel_pending, withhold};
 
 /// How long a close waits for operations that the kernel does not let go of.
 const DRAIN_LIMIT: Duration = Duration::from_secs(1);
@@ -141,7 +142,7 @@ impl Inner {
     }
 
     /// An event of an operation that a future waits for, or nobody.
-    fn settle(&self, key: OpKey, event: Event) {
+    fn settle(self: &Rc<Self>, key: OpKey, event: Event) {
         let woken = self.with_driver(|driver| {
             let result = match event {
                 Event::Final(result) => result,
@@ -178,7 +179,7 @@ impl Inner {
             }
         });
         if let Some(Some(waker)) = woken {
-            waker.wake();
+            self.guard(|| waker.wake(), || ExceptionContext::new("Exception in a foreign waker"));
         }
     }
 
@@ -295,9 +296,9 @@ impl Inner {
     }
 
     /// At close: ends every operation, and the backend with them.
-    pub(crate) fn close_driver(self: &Rc<Self>) {
-        let targets = self.with_driver(|driver| driver.ops.take_targets());
-        self.dispose(targets);
+    pub(crate) fn close_driver(self: &Rc<Self>, finally: &mut Finally<'_>) {
+        let targets = self.with_driver(|driver| driver.ops.take_targets()).unwrap_or_default();
+        targets.into_iter().for_each(|target| finally.dispose(target));
         let Some(mut driver) = self.driver.take() else { return };
         let left = driver.backend.drain(&mut driver.ops, DRAIN_LIMIT);
         if left == 0 {
@@ -305,9 +306,8 @@ impl Inner {
             landed.into_iter().for_each(|key| driver.ops.set_landed(key));
         }
         // What arrived and was not looked at carries descriptors and buffers of the backend's.
-        let arrived = self.arrived.take();
-        self.dispose(arrived);
-        self.dispose(driver);
+        self.arrived.take().into_iter().for_each(|completion| finally.dispose(completion));
+        finally.dispose(driver);
     }
 }
 
@@ -316,6 +316,7 @@ fn closed() -> io::Error {
 }
 
 /// What became of an operation started for a sink.
+#[expect(clippy::large_enum_variant, reason = "it lives for the length of one call")]
 pub(crate) enum Started {
     Queued(OpKey),
     More(OpKey, Outcome),
@@ -359,50 +360,84 @@ impl Future for OpFuture {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
+        // The waker may be anybody's: it is cloned and dropped while nothing is borrowed.
         match &mut this.state {
             OpState::New(op) => {
                 let Some(op) = op.take() else { return Poll::Pending };
                 this.state = OpState::Over;
-                let mut driver = this.inner.driver.borrow_mut();
-                let Some(driver) = driver.as_mut() else { return Poll::Ready((Err(closed()), op)) };
                 let target = Target::Future { waker: Some(context.waker().clone()), result: None };
-                let key = driver.ops.insert(op, target);
-                let result = match driver.backend.submit(&mut driver.ops, key) {
-                    Submitted::Done(result) => result,
-                    Submitted::Unsupported => Err(io::Error::from(io::ErrorKind::Unsupported)),
-                    Submitted::Queued | Submitted::More(_) => {
-                        driver.ops.set_in_flight(key);
-                        this.state = OpState::InFlight(key);
-                        return Poll::Pending;
-                    }
+                let (result, op, target) = {
+                    let mut driver = this.inner.driver.borrow_mut();
+                    let Some(driver) = driver.as_mut() else { return Poll::Ready((Err(closed()), op)) };
+                    let key = driver.ops.insert(op, target);
+                    let result = match driver.backend.submit(&mut driver.ops, key) {
+                        Submitted::Done(result) => result,
+                        Submitted::Unsupported => Err(io::Error::from(io::ErrorKind::Unsupported)),
+                        Submitted::Queued | Submitted::More(_) => {
+                            driver.ops.set_in_flight(key);
+                            this.state = OpState::InFlight(key);
+                            return Poll::Pending;
+                        }
+                    };
+                    let (op, target) =
+                        driver.ops.remove(key).expect("an operation that was refused is still in the table");
+                    (result, op, target)
                 };
-                let (op, _) = driver.ops.remove(key).expect("an operation that was refused is still in the table");
+                drop(target);
                 Poll::Ready((result, op))
             }
             OpState::InFlight(key) => {
-                if cancel_pending() {
-                    return Poll::Pending;
-                }
                 let key = *key;
-                let mut driver = this.inner.driver.borrow_mut();
-                let Some(driver) = driver.as_mut() else { return Poll::Pending };
-                let Some(Target::Future { waker, result }) = driver.ops.target_mut(key) else { return Poll::Pending };
-                match result.take() {
-                    Some(result) => {
-                        let (op, _) = driver.ops.remove(key).expect("an operation stays until its result is taken");
+                match this.inner.look_at(key, context.waker(), cancel_pending()) {
+                    Look::Over(result, op, target) => {
                         this.state = OpState::Over;
+                        drop(target);
                         Poll::Ready((result, op))
                     }
-                    None => {
-                        if !waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
-                            *waker = Some(context.waker().clone());
-                        }
+                    Look::Withheld => withhold(context),
+                    Look::OtherWaker => {
+                        this.inner.set_waker(key, context.waker().clone());
                         Poll::Pending
                     }
+                    Look::Waits => Poll::Pending,
                 }
             }
             OpState::Over => Poll::Pending,
         }
+    }
+}
+
+/// What an awaited operation has come to.
+#[expect(clippy::large_enum_variant, reason = "it lives for the length of one call")]
+enum Look {
+    Over(io::Result<Outcome>, Op, Target),
+    /// It is over, but a cancellation goes first.
+    Withheld,
+    Waits,
+    /// It waits, with a waker of an earlier poll.
+    OtherWaker,
+}
+
+impl Inner {
+    fn look_at(&self, key: OpKey, waker: &Waker, asked_to_end: bool) -> Look {
+        let look = self.with_driver(|driver| match driver.ops.target_mut(key) {
+            Some(Target::Future { result: Some(_), .. }) if asked_to_end => Look::Withheld,
+            Some(Target::Future { result: result @ Some(_), .. }) => match (result.take(), driver.ops.remove(key)) {
+                (Some(result), Some((op, target))) => Look::Over(result, op, target),
+                _ => Look::Waits,
+            },
+            Some(Target::Future { waker: Some(old), .. }) if !old.will_wake(waker) => Look::OtherWaker,
+            _ => Look::Waits,
+        });
+        look.unwrap_or(Look::Waits)
+    }
+
+    fn set_waker(&self, key: OpKey, waker: Waker) {
+        let old = self.with_driver(|driver| match driver.ops.target_mut(key) {
+            Some(Target::Future { waker: place, .. }) => place.replace(waker),
+            _ => None,
+        });
+        drop(old);
     }
 }
 

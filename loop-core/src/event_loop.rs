@@ -25,7 +25,7 @@ use crate::default_executor::DefaultExecutor;
 use crate::delay::Delay;
 use crate::driver::{Driver, Flush};
 use crate::error::{Error, Result};
-use crate::exception::{ExceptionContext, ExceptionHandler};
+use crate::exception::{ExceptionContext, ExceptionHandler, Finally};
 use crate::future::LoopFuture;
 use crate::handle::{Callback, CallbackHandle, Handle, Scope, TimerHandle};
 use crate::loop_handle::{LoopHandle, RemoteHandle};
@@ -115,6 +115,7 @@ impl Inner {
     /// Passes until `stop`.
     pub(crate) fn run(self: &Rc<Self>) -> Result<()> {
         self.check_runnable()?;
+        let _unowned = Unowned(self);
         let _run = Run::begin(self);
         loop {
             self.passes.set(self.passes.get() + 1);
@@ -151,12 +152,13 @@ impl Inner {
     }
 
     fn run_handle(self: &Rc<Self>, handle: Rc<dyn Handle>) {
-        if handle.cancelled() {
-            return;
-        }
         let event_loop = EventLoop::of(self);
         self.guard(
-            || handle.run(&event_loop),
+            || {
+                if !handle.cancelled() {
+                    handle.run(&event_loop);
+                }
+            },
             || {
                 let message = format!("Exception in callback {}", handle.describe());
                 let context = ExceptionContext::new(message).handle(Rc::clone(&handle));
@@ -166,6 +168,7 @@ impl Inner {
                 }
             },
         );
+        self.dispose(handle);
     }
 
     /// Debug mode: whatever takes too long is logged.
@@ -228,34 +231,43 @@ impl Inner {
         Ok(TimerHandle::new(handle, key, when, Rc::clone(self)))
     }
 
+    /// A loop that nobody owns closes itself, once it does not run.
+    fn close_unowned(self: &Rc<Self>) {
+        if self.owners.get() == 0 && !self.closed.get() && !self.running.get() {
+            tracing::warn!("unclosed event loop {:?}: closing it", EventLoop::of(self));
+            self.close();
+        }
+    }
+
+    /// Whatever the destructors on the way do, the loop is closed when this returns.
     fn close(self: &Rc<Self>) {
         let _span = tracing::debug_span!("close", backend = self.backend_name).entered();
+        let mut finally = Finally::new(self);
         self.closed.set(true);
         self.shared.closed.store(true, Ordering::Release);
-        drop(self.shared.queue.close());
-        self.executor.stop();
-        for entry in self.ready.take() {
-            match entry {
-                Ready::Task(task) => task.discard(),
-                entry => self.dispose(entry),
-            }
+        for node in self.shared.queue.close() {
+            // SAFETY: taken from the queue, alive, released once.
+            finally.run(|| unsafe { ((*node).vtable.release)(node) }, destructor);
         }
+        finally.run(|| self.executor.stop(), || ExceptionContext::new("Exception while the executor was stopped"));
+        self.ready.take().into_iter().for_each(|entry| finally.dispose(entry));
         let timers = self.timers.borrow_mut().clear();
-        self.dispose(timers);
-        self.orphan_tasks();
-        let watches = self.watches.take();
-        self.dispose(watches);
-        let dirty = self.dirty.take();
-        self.dispose(dirty);
+        timers.into_iter().for_each(|target| finally.dispose(target));
+        self.orphan_tasks(&mut finally);
+        self.watches.take().into_iter().for_each(|watch| finally.dispose(watch));
+        self.dirty.take().into_iter().for_each(|flush| finally.dispose(flush));
         self.closed_at.set(Some((self.now(), Instant::now())));
-        self.close_driver();
+        self.close_driver(&mut finally);
         // Destructors may have queued more.
-        let late = self.ready.take();
-        self.dispose(late);
-        let jobs = self.executor.take_waiting();
-        self.dispose(jobs);
+        self.ready.take().into_iter().for_each(|entry| finally.dispose(entry));
+        self.executor.take_waiting().into_iter().for_each(|job| finally.dispose(job));
         self.shared.drop_unparker();
+        finally.end();
     }
+}
+
+fn destructor() -> ExceptionContext {
+    ExceptionContext::new("Exception in a destructor")
 }
 
 impl Drop for Inner {
@@ -289,6 +301,15 @@ impl Drop for Run<'_> {
         self.inner.running.set(false);
         self.inner.runs.set(self.inner.runs.get() + 1);
         self.inner.shared.running.store(false, Ordering::Release);
+    }
+}
+
+/// At the end of a run: whether the last owner went meanwhile.
+struct Unowned<'a>(&'a Rc<Inner>);
+
+impl Drop for Unowned<'_> {
+    fn drop(&mut self) {
+        self.0.close_unowned();
     }
 }
 
@@ -560,12 +581,14 @@ impl EventLoop {
     /// The task whose step runs now, none in a plain callback (asyncio: `current_task`).
     #[must_use]
     pub fn current_task(&self) -> Option<TaskRef> {
+        crate::root::reveal(&self.inner);
         self.inner.current_task.get().map(TaskRef::hold)
     }
 
     /// The unfinished tasks, in the order of their creation (asyncio: `all_tasks`).
     #[must_use]
     pub fn all_tasks(&self) -> Vec<TaskRef> {
+        crate::root::reveal(&self.inner);
         let handles = self.inner.tasks.iter().map(TaskRef::hold);
         handles.filter(|task| !task.header().local.has(Flag::Hidden)).collect()
     }
@@ -692,15 +715,8 @@ impl Drop for EventLoop {
         if !self.owner {
             return;
         }
-        let left = self.inner.owners.get() - 1;
-        self.inner.owners.set(left);
-        if left == 0 && !self.inner.closed.get() {
-            if self.inner.running.get() {
-                return;
-            }
-            tracing::warn!("unclosed event loop {self:?}: closing it");
-            self.inner.close();
-        }
+        self.inner.owners.set(self.inner.owners.get() - 1);
+        self.inner.close_unowned();
     }
 }
 

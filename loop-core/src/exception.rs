@@ -138,18 +138,21 @@ impl Inner {
         match catch_unwind(AssertUnwindSafe(code)) {
             Ok(value) => Some(value),
             Err(payload) => {
-                self.report_panic(payload, context());
+                self.report_panic(payload, context);
                 None
             }
         }
     }
 
     #[cold]
-    pub(crate) fn report_panic(self: &Rc<Self>, payload: Box<dyn Any + Send>, context: ExceptionContext) {
+    fn report_panic(self: &Rc<Self>, payload: Box<dyn Any + Send>, context: impl FnOnce() -> ExceptionContext) {
         if is_fatal(&*payload) {
             std::panic::resume_unwind(payload);
         }
-        self.report(&context.exception(Panicked::new(payload)));
+        // What is reported may be described by user code, a foreign handle's.
+        let context = catch_unwind(AssertUnwindSafe(context)).unwrap_or_default().exception(Panicked::new(payload));
+        self.report(&context);
+        drop_quietly(context);
     }
 
     /// Drops a value that may hold user code; a panic of its destructor is reported.
@@ -166,21 +169,69 @@ impl Inner {
             return;
         };
         let event_loop = EventLoop::of(self);
-        let scope = context.task.as_ref().and_then(TaskRef::context).or_else(|| context.handle.as_ref()?.context());
-        let call = AssertUnwindSafe(|| match scope {
-            Some(scope) => scope.run(|| handler(&event_loop, context)),
-            None => handler(&event_loop, context),
+        let call = AssertUnwindSafe(|| {
+            let task = context.task.as_ref().and_then(TaskRef::context);
+            match task.or_else(|| context.handle.as_ref()?.context()) {
+                Some(scope) => scope.run(|| handler(&event_loop, context)),
+                None => handler(&event_loop, context),
+            }
         });
         if let Err(payload) = catch_unwind(call) {
             if is_fatal(&*payload) {
                 std::panic::resume_unwind(payload);
             }
-            default_handler(
-                &ExceptionContext::new("Unhandled error in exception handler")
-                    .exception(Panicked::new(payload))
-                    .detail("context", context),
-            );
+            let failed = ExceptionContext::new("Unhandled error in exception handler");
+            let failed = failed.exception(Panicked::new(payload)).detail("context", context);
+            default_handler(&failed);
+            drop_quietly(failed);
         }
+    }
+}
+
+/// Runs user code on the way through something that is done to its end whatever that code does: panics are reported as
+/// they come, and the first fatal one goes on at the end.
+pub(crate) struct Finally<'a> {
+    pub(crate) inner: &'a Rc<Inner>,
+    fatal: Option<Box<dyn Any + Send>>,
+}
+
+impl<'a> Finally<'a> {
+    pub(crate) fn new(inner: &'a Rc<Inner>) -> Self {
+        Self { inner, fatal: None }
+    }
+
+    pub(crate) fn run(&mut self, code: impl FnOnce(), context: impl FnOnce() -> ExceptionContext) {
+        if let Err(fatal) = catch_unwind(AssertUnwindSafe(|| self.inner.guard(code, context))) {
+            self.fatal.get_or_insert(fatal);
+        }
+    }
+
+    pub(crate) fn dispose<T>(&mut self, value: T) {
+        self.run(move || drop(value), || ExceptionContext::new("Exception in a destructor"));
+    }
+
+    pub(crate) fn report(&mut self, context: &ExceptionContext) {
+        if let Err(fatal) = catch_unwind(AssertUnwindSafe(|| self.inner.report(context))) {
+            self.fatal.get_or_insert(fatal);
+        }
+    }
+
+    pub(crate) fn end(self) {
+        if let Some(fatal) = self.fatal {
+            // In a destructor that runs because of another panic, a second one would end the process.
+            if !std::thread::panicking() {
+                std::panic::resume_unwind(fatal);
+            }
+        }
+    }
+}
+
+/// Drops what holds a caught panic. Its payload is of a type of the user's, whose destructor may panic in its turn; that
+/// panic's own payload is leaked rather than thrown on.
+fn drop_quietly(context: ExceptionContext) {
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(context))) {
+        tracing::error!("Exception in the destructor of a panic's payload");
+        std::mem::forget(again);
     }
 }
 

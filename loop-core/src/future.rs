@@ -11,11 +11,11 @@ use std::task::{Context as TaskContext, Poll};
 use crate::done::DoneCallback;
 use crate::error::{Cancelled, Error, Result, TaskError};
 use crate::event_loop::{EventLoop, Inner};
-use crate::exception::ExceptionContext;
+use crate::exception::{ExceptionContext, Finally};
 use crate::ready::Ready;
 use crate::running::with_running;
-use crate::task::cancel_pending;
-use crate::waiters::{CallbackId, Waiters};
+use crate::task::{cancel_pending, withhold};
+use crate::waiters::{CallbackId, Place, Waiters};
 
 /// asyncio's future, also a [`std::future::Future`].
 ///
@@ -105,8 +105,8 @@ struct FutureCell<T> {
 /// Cancelling a task that awaits it cancels the future too, as in asyncio.
 pub struct LoopFuture<T> {
     cell: Rc<FutureCell<T>>,
-    /// This handle's await has suspended.
-    suspended: Cell<bool>,
+    /// Where this handle's await waits, once it has suspended.
+    place: Place,
 }
 
 impl<T: 'static> LoopFuture<T> {
@@ -121,7 +121,7 @@ impl<T: 'static> LoopFuture<T> {
                 retrieved: Cell::new(false),
                 source: Location::caller(),
             }),
-            suspended: Cell::new(false),
+            place: Place::default(),
         }
     }
 
@@ -177,19 +177,22 @@ impl<T: 'static> LoopFuture<T> {
     where
         T: Clone,
     {
-        // Not cloned while borrowed: a clone may be user code that looks at this future.
-        let state = self.cell.state.replace(State::Taken);
-        let outcome = match &state {
-            State::Value(value) => Ok(value.clone()),
-            State::Pending => Err(TaskError::NotReady),
-            State::Taken => Err(TaskError::Taken),
-            State::Error(error) => Err(error.clone()),
-        };
-        if !matches!(state, State::Pending) {
-            self.cell.retrieved.set(true);
+        // Not cloned while borrowed: a clone is user code, which may look at this future.
+        struct PutBack<'a, T>(&'a FutureCell<T>, State<T>);
+        impl<T> Drop for PutBack<'_, T> {
+            fn drop(&mut self) {
+                self.0.state.replace(std::mem::replace(&mut self.1, State::Taken));
+            }
         }
-        self.cell.state.replace(state);
-        outcome
+        if !self.done() {
+            return Err(TaskError::NotReady);
+        }
+        self.cell.retrieved.set(true);
+        match &PutBack(&self.cell, self.cell.state.replace(State::Taken)).1 {
+            State::Value(value) => Ok(value.clone()),
+            State::Error(error) => Err(error.clone()),
+            State::Pending | State::Taken => Err(TaskError::Taken),
+        }
     }
 
     /// Moves the value out, without waiting.
@@ -246,6 +249,7 @@ impl<T: 'static> LoopFuture<T> {
             return false;
         }
         let cancelled = message.map_or_else(Cancelled::new, Cancelled::with_message);
+        // Taken first: completing lets go of it.
         let hook = self.cell.on_cancel.take();
         // A closed loop cannot run the callbacks; the state is set all the same.
         let _ = self.complete(State::Error(TaskError::Cancelled(cancelled)));
@@ -265,16 +269,17 @@ impl<T: 'static> LoopFuture<T> {
             return Err(Error::InvalidState("the future is done already"));
         }
         self.cell.state.replace(outcome);
-        if self.cell.waiters.notify(&self.cell.inner, |callback| callback.bind_any(&self.clone())) {
-            Ok(())
-        } else {
-            Err(Error::Closed)
-        }
+        let hook = self.cell.on_cancel.take();
+        let mut finally = Finally::new(&self.cell.inner);
+        let told = self.cell.waiters.notify(&mut finally, |callback| callback.bind_any(&self.clone()));
+        finally.dispose(hook);
+        finally.end();
+        if told { Ok(()) } else { Err(Error::Closed) }
     }
 
     fn poll_outcome(
         &self,
-        suspended: &Cell<bool>,
+        place: &Place,
         context: &mut TaskContext<'_>,
         take: impl FnOnce(&Self) -> Result<T, TaskError>,
     ) -> Poll<Result<T, TaskError>> {
@@ -284,17 +289,15 @@ impl<T: 'static> LoopFuture<T> {
         }
         let asked_to_end = cancel_pending();
         if self.done() {
-            if suspended.get() && asked_to_end {
-                return Poll::Pending;
+            if place.get().is_some() && asked_to_end {
+                return withhold(context);
             }
             return Poll::Ready(take(self));
         }
-        suspended.set(true);
+        self.cell.waiters.wait(place, context.waker());
         if asked_to_end {
             // Whoever was to set it learns of it; the request itself goes on outward.
             self.cancel();
-        } else {
-            self.cell.waiters.add_waker(context.waker());
         }
         Poll::Pending
     }
@@ -316,14 +319,19 @@ impl<T: 'static> LoopFuture<T> {
 
     /// Takes a callback off; true where it was still there. One that is queued already runs.
     pub fn remove_done_callback(&self, id: CallbackId) -> bool {
-        let removed = self.cell.waiters.remove_callback(id);
-        removed.is_some()
+        self.cell.waiters.remove_callback(id)
     }
 }
 
 impl<T> Clone for LoopFuture<T> {
     fn clone(&self) -> Self {
-        Self { cell: Rc::clone(&self.cell), suspended: Cell::new(false) }
+        Self { cell: Rc::clone(&self.cell), place: Place::default() }
+    }
+}
+
+impl<T> Drop for LoopFuture<T> {
+    fn drop(&mut self) {
+        self.cell.waiters.leave(&self.place);
     }
 }
 
@@ -335,7 +343,7 @@ impl<T: 'static> std::future::Future for LoopFuture<T> {
 
     fn poll(self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Self::Output> {
         crate::root::answer_probe::<Self>();
-        self.poll_outcome(&self.suspended, context, Self::take_result)
+        self.poll_outcome(&self.place, context, Self::take_result)
     }
 }
 
@@ -343,14 +351,21 @@ impl<T: 'static> std::future::Future for LoopFuture<T> {
 #[must_use = "futures do nothing unless awaited"]
 pub struct Shared<'a, T> {
     future: &'a LoopFuture<T>,
-    suspended: Cell<bool>,
+    place: Place,
+}
+
+impl<T> Drop for Shared<'_, T> {
+    fn drop(&mut self) {
+        self.future.cell.waiters.leave(&self.place);
+    }
 }
 
 impl<T: Clone + 'static> std::future::Future for Shared<'_, T> {
     type Output = Result<T, TaskError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        self.future.poll_outcome(&self.suspended, context, LoopFuture::result)
+        crate::root::answer_probe::<Self>();
+        self.future.poll_outcome(&self.place, context, LoopFuture::result)
     }
 }
 
@@ -359,7 +374,7 @@ impl<'a, T: Clone + 'static> IntoFuture for &'a LoopFuture<T> {
     type IntoFuture = Shared<'a, T>;
 
     fn into_future(self) -> Shared<'a, T> {
-        Shared { future: self, suspended: Cell::new(false) }
+        Shared { future: self, place: Place::default() }
     }
 }
 
@@ -395,7 +410,7 @@ impl<T> Drop for FutureCell<T> {
             && !error.is_cancelled()
         {
             let context = ExceptionContext::new("Future exception was never retrieved").exception(error.clone());
-            self.inner.report(&context.detail("future", std::fmt::from_fn(|f| f.write_str(&self.describe()))));
+            self.inner.report(&context.detail("future", fmt::from_fn(|f| f.write_str(&self.describe()))));
         }
     }
 }

@@ -59,14 +59,22 @@ impl Scope {
     pub(crate) fn run<R>(&self, f: impl FnOnce() -> R) -> R {
         match self {
             Self::Captured(snapshot) => {
-                let _entered = Entered::new(snapshot.take());
+                // Kept afterwards: a failure is reported in this context.
+                struct Leave<'a>(&'a Cell<Snapshot>, Option<Entered>);
+                impl Drop for Leave<'_> {
+                    fn drop(&mut self) {
+                        let after = self.1.take().and_then(Entered::leave);
+                        self.0.set(after);
+                    }
+                }
+                let _leave = Leave(snapshot, Some(Entered::new(snapshot.take())));
                 f()
             }
             Self::Shared(context) => context.run(f),
         }
     }
 
-    fn context(&self) -> Context {
+    pub(crate) fn context(&self) -> Context {
         match self {
             Self::Captured(snapshot) => {
                 let values = snapshot.take();

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -12,9 +13,11 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use parking_lot::Mutex;
 
 use crate::concurrent::{Completer, ConcurrentFuture};
-use crate::error::{Error, Result, TaskError};
+use crate::context::Context;
+use crate::error::{Error, Panicked, Result, TaskError};
 use crate::event_loop::{EventLoop, Inner};
-use crate::handle::Handle;
+use crate::exception::{ExceptionContext, is_fatal};
+use crate::handle::{Handle, Scope};
 use crate::ready::Ready;
 use crate::remote::{Node, NodeVTable};
 use crate::shared::Shared;
@@ -69,7 +72,18 @@ impl LoopHandle {
             if !completer.set_running_or_notify_cancel() {
                 return;
             }
-            match event_loop.create_task(make()) {
+            let coroutine = match catch_unwind(AssertUnwindSafe(make)) {
+                Ok(coroutine) => coroutine,
+                Err(payload) if is_fatal(&*payload) => resume_unwind(payload),
+                Err(payload) => {
+                    // Told to both: the thread that waits, and the loop's exception handler.
+                    let panicked = Panicked::new(payload);
+                    completer.complete(Err(TaskError::Panicked(panicked.clone())));
+                    let context = ExceptionContext::new("Exception while a coroutine was made for another thread");
+                    return event_loop.inner.report(&context.exception(panicked));
+                }
+            };
+            match event_loop.create_task(coroutine) {
                 Ok(task) => forward(task, completer, handle),
                 Err(error) => {
                     completer.complete(Err(TaskError::from(error)));
@@ -129,7 +143,7 @@ where
     F: FnOnce(&EventLoop) + Send + 'static,
 {
     let callback = RemoteCallback::new(function);
-    (RemoteHandle(Arc::clone(&callback) as Arc<dyn RemoteCancel>), Rc::new(Arrived(callback)))
+    (RemoteHandle(Arc::clone(&callback) as Arc<dyn RemoteCancel>), Rc::new(Arrived::new(callback)))
 }
 
 const PENDING: u8 = 0;
@@ -189,7 +203,7 @@ impl<F: FnOnce(&EventLoop) + Send + 'static> RemoteCallback<F> {
     unsafe fn deliver(node: *const Node, inner: &Rc<Inner>) {
         // SAFETY: the caller's.
         let callback = unsafe { Arc::from_raw(node.cast::<Self>()) };
-        inner.ready.push(Ready::Handle(Rc::new(Arrived(callback))));
+        inner.ready.push(Ready::Handle(Rc::new(Arrived::new(callback))));
     }
 
     /// # Safety
@@ -217,27 +231,41 @@ impl<F: Send> RemoteCancel for RemoteCallback<F> {
     }
 }
 
-/// A remote callback in the ready queue.
-struct Arrived<F>(Arc<RemoteCallback<F>>);
+/// A remote callback in the ready queue. Contexts stay in their threads: what comes from another one runs in a copy of
+/// what is current outside all callbacks.
+struct Arrived<F> {
+    callback: Arc<RemoteCallback<F>>,
+    scope: Scope,
+}
+
+impl<F> Arrived<F> {
+    fn new(callback: Arc<RemoteCallback<F>>) -> Self {
+        Self { callback, scope: Scope::capture() }
+    }
+}
 
 impl<F: FnOnce(&EventLoop) + Send> Handle for Arrived<F> {
     fn run(&self, event_loop: &EventLoop) {
-        let state = &self.0.state;
+        let state = &self.callback.state;
         if state.compare_exchange(PENDING, STARTED, Ordering::AcqRel, Ordering::Acquire).is_err() {
             return;
         }
-        let function = self.0.function.lock().take();
+        let function = self.callback.function.lock().take();
         if let Some(function) = function {
-            function(event_loop);
+            self.scope.run(|| function(event_loop));
         }
     }
 
     fn cancel(&self) {
-        RemoteCancel::cancel(&*self.0);
+        RemoteCancel::cancel(&*self.callback);
     }
 
     fn cancelled(&self) -> bool {
-        self.0.state() == CANCELLED
+        self.callback.state() == CANCELLED
+    }
+
+    fn context(&self) -> Option<Context> {
+        Some(self.scope.context())
     }
 
     fn describe(&self) -> &str {

@@ -65,6 +65,7 @@ impl Inner {
 
     fn move_due_timers(&self, wait: Wait) {
         let mut timers = self.timers.borrow_mut();
+        timers.tidy();
         let visited = wait != Wait::Peek;
         if !visited && !Pace::is_near(self.pace.sampled(), timers.next_deadline()) {
             return;

@@ -153,7 +153,7 @@ impl Iterator for Chain {
 
 impl Drop for Chain {
     fn drop(&mut self) {
-        while let Some(node) = self.next() {
+        for node in self.by_ref() {
             // SAFETY: the node is alive until one of its vtable's functions is called, which is here.
             unsafe { ((*node).vtable.release)(node) };
         }

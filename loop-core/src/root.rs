@@ -18,6 +18,7 @@ use std::task::{Context, Poll};
 
 use crate::error::{Error, Result, TaskError};
 use crate::event_loop::{EventLoop, Inner};
+use crate::exception::{ExceptionContext, Finally};
 use crate::task::{Flag, LoopTask, TaskPtr, TaskRef};
 
 thread_local! {
@@ -37,6 +38,17 @@ pub(crate) fn answer_probe<T>() {
     if let Probe::Asked(asked) = PROBE.get() {
         let direct = asked == typeid::of::<T>() || asked == typeid::of::<&mut T>();
         PROBE.set(if direct { Probe::Answered } else { Probe::Off });
+    }
+}
+
+/// Somebody asks which tasks there are while a root polls: a future of the loop would have answered before that, so this
+/// root is a coroutine.
+pub(crate) fn reveal(inner: &Inner) {
+    if let Probe::Asked(_) = PROBE.get()
+        && let Some(task) = inner.current_task.get()
+    {
+        PROBE.set(Probe::Off);
+        TaskRef::hold(task).header().show();
     }
 }
 
@@ -96,12 +108,16 @@ impl Drop for Guard<'_> {
     fn drop(&mut self) {
         let (header, task) = (self.task.header(), self.task.as_ptr());
         header.local.set(Flag::Retrieved);
+        let mut finally = Finally::new(self.inner);
         if !self.task.done() {
-            self.inner.finish(task, Some(TaskError::Abandoned));
+            finally.run(
+                || self.inner.finish(task, Some(TaskError::Abandoned)),
+                || ExceptionContext::new("Exception in the destructor of a task's coroutine"),
+            );
         }
         // An outcome that was not taken may borrow from the caller too.
-        // SAFETY: held, done, and this is the loop's thread.
-        unsafe { (header.vtable.replace)(task, None) };
+        self.inner.drop_outcome(task, &mut finally);
+        finally.end();
     }
 }
 

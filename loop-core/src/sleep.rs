@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::event_loop::{EventLoop, Inner};
-use crate::task::cancel_pending;
+use crate::task::{cancel_pending, withhold};
 use crate::timers::{Target, TimerKey};
 
 /// Waits until a time on the loop's clock: made by [`EventLoop::sleep_until`]. The timer is set at the first poll, and
@@ -55,13 +55,20 @@ impl Future for Sleep {
             self.key = Some(key);
             return Poll::Pending;
         };
-        let (pending, old) = self.inner.timers.borrow_mut().set_waker(key, context.waker());
-        drop(old);
-        // A timer whose wake was overtaken by something else's is not early.
-        if pending || cancel_pending() || self.inner.now() < self.when {
-            return Poll::Pending;
+        let wakes = self.inner.timers.borrow().wakes(key, context.waker());
+        match wakes {
+            Some(true) => Poll::Pending,
+            Some(false) => {
+                let target = Target::Waker(context.waker().clone());
+                let old = self.inner.timers.borrow_mut().retarget(key, target);
+                drop(old);
+                Poll::Pending
+            }
+            // Its loop is closed: the time does not come any more.
+            None if self.inner.closed.get() => Poll::Pending,
+            None if cancel_pending() => withhold(context),
+            None => Poll::Ready(()),
         }
-        Poll::Ready(())
     }
 }
 

@@ -76,22 +76,27 @@ impl Timers {
     }
 
     /// Whether the timer is still to come.
-    pub(crate) fn is_set(&self, key: TimerKey) -> bool {
+    #[cfg(test)]
+    fn is_set(&self, key: TimerKey) -> bool {
         let slot = &self.slots[key.slot as usize];
         slot.generation == key.generation && slot.target.is_some()
     }
 
-    /// Replaces the waker of a timer that is still to come; false where it is not.
-    pub(crate) fn set_waker(&mut self, key: TimerKey, waker: &Waker) -> (bool, Option<Target>) {
+    /// Whether the timer is still to come with this waker; none where it is not to come any more.
+    pub(crate) fn wakes(&self, key: TimerKey, waker: &Waker) -> Option<bool> {
+        let slot = &self.slots[key.slot as usize];
+        match &slot.target {
+            Some(Target::Waker(old)) if slot.generation == key.generation => Some(old.will_wake(waker)),
+            _ => None,
+        }
+    }
+
+    /// Gives a timer that is still to come another target; the old one comes back.
+    pub(crate) fn retarget(&mut self, key: TimerKey, target: Target) -> Target {
         let slot = &mut self.slots[key.slot as usize];
         match &mut slot.target {
-            Some(Target::Waker(old)) if slot.generation == key.generation => {
-                if old.will_wake(waker) {
-                    return (true, None);
-                }
-                (true, slot.target.replace(Target::Waker(waker.clone())))
-            }
-            _ => (false, None),
+            Some(place) if slot.generation == key.generation => std::mem::replace(place, target),
+            _ => target,
         }
     }
 
@@ -106,12 +111,16 @@ impl Timers {
         Some(target)
     }
 
-    /// The nearest deadline of a timer that was not cancelled. Takes cancelled ones off the head, and
-    /// compacts when they are too many.
-    pub(crate) fn next_deadline(&mut self) -> Option<Duration> {
+    /// Compacts when there are too many cancelled entries: once a pass.
+    pub(crate) fn tidy(&mut self) {
         if self.heap.len() > COMPACT_ABOVE && self.cancelled * 2 > self.heap.len() {
             self.compact();
         }
+    }
+
+    /// The nearest deadline of a timer that was not cancelled. Takes cancelled ones off the head.
+    pub(crate) fn next_deadline(&mut self) -> Option<Duration> {
+        self.tidy();
         loop {
             let Reverse(entry) = self.heap.peek()?;
             let (when, slot) = (entry.when, entry.slot);

@@ -1,18 +1,18 @@
 //! Who is told when a future or task is done: wakers and done callbacks, in the order they came.
 //!
-//! Wakers are woken, and callbacks queued, in one order, as asyncio has one list for both. The list hands itself out
-//! whole; nothing here runs user code.
+//! Wakers are woken, and callbacks queued, in one order, as asyncio has one list for both. What is told, or let go of, is
+//! taken out of the list first: no user code runs while the list is borrowed.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::Waker;
 
 use crate::done::Done;
-use crate::event_loop::Inner;
+use crate::exception::{ExceptionContext, Finally};
 use crate::ready::Ready;
 
 /// Names one `add_done_callback`, for `remove_done_callback`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallbackId(u64);
 
 impl CallbackId {
@@ -24,9 +24,16 @@ impl CallbackId {
     }
 }
 
+struct Entry {
+    id: CallbackId,
+    waiter: Waiter,
+}
+
 enum Waiter {
     Waker(Waker),
-    Callback(CallbackId, Rc<dyn Done>),
+    Callback(Rc<dyn Done>),
+    /// It does not wait any more.
+    Gone,
 }
 
 /// Nearly always none or one, which costs no allocation.
@@ -34,77 +41,89 @@ enum Waiter {
 enum List {
     #[default]
     Empty,
-    One(Waiter),
-    Many(Vec<Waiter>),
+    One(Entry),
+    /// In the order of their ids. Those that left are taken out when they are more than half.
+    Many {
+        entries: Vec<Entry>,
+        gone: usize,
+    },
 }
 
 #[derive(Default)]
 pub(crate) struct Waiters(RefCell<List>);
 
+/// One await's place among the waiters: none until it suspends. Whoever has one gives it back with
+/// [`Waiters::leave`] when it goes: a future that outlives many who waited for it keeps none of them.
+pub(crate) type Place = Cell<Option<CallbackId>>;
+
 impl Waiters {
-    /// Adds a waker, unless it is one of the last few already: a task that polls again is told once. (Should one
-    /// slip through, it is woken for nothing once.)
-    pub(crate) fn add_waker(&self, waker: &Waker) {
-        let known = match &*self.0.borrow() {
-            List::Empty => false,
-            List::One(Waiter::Waker(old)) => old.will_wake(waker),
-            List::One(_) => false,
-            List::Many(list) => {
-                list.iter().rev().take(4).any(|waiter| matches!(waiter, Waiter::Waker(old) if old.will_wake(waker)))
+    /// Has the waker woken. An await that polls again keeps its place.
+    pub(crate) fn wait(&self, place: &Place, waker: &Waker) {
+        if let Some(id) = place.get() {
+            match self.0.borrow().find(id).map(|entry| &entry.waiter) {
+                Some(Waiter::Waker(old)) if old.will_wake(waker) => return,
+                Some(_) => {}
+                None => place.set(None),
+            }
+        }
+        // Cloned and dropped outside the borrow: a waker may be anybody's.
+        let waiter = Waiter::Waker(waker.clone());
+        let old = match place.get() {
+            Some(id) => self.0.borrow_mut().find_mut(id).map(|entry| std::mem::replace(&mut entry.waiter, waiter)),
+            None => {
+                let id = CallbackId::next();
+                place.set(Some(id));
+                self.push(Entry { id, waiter });
+                None
             }
         };
-        if !known {
-            self.push(Waiter::Waker(waker.clone()));
+        drop(old);
+    }
+
+    /// An await is gone.
+    pub(crate) fn leave(&self, place: &Place) {
+        if let Some(id) = place.take() {
+            let waiter = self.0.borrow_mut().remove(id);
+            drop(waiter);
         }
     }
 
     pub(crate) fn add_callback(&self, id: CallbackId, handle: Rc<dyn Done>) {
-        self.push(Waiter::Callback(id, handle));
+        self.push(Entry { id, waiter: Waiter::Callback(handle) });
     }
 
-    fn push(&self, waiter: Waiter) {
+    /// Takes a callback off, unless it is gone already.
+    pub(crate) fn remove_callback(&self, id: CallbackId) -> bool {
+        let callback = self.0.borrow_mut().remove(id);
+        callback.is_some()
+    }
+
+    fn push(&self, entry: Entry) {
         let mut list = self.0.borrow_mut();
         match &mut *list {
-            List::Empty => *list = List::One(waiter),
-            List::Many(waiters) => waiters.push(waiter),
+            List::Empty => *list = List::One(entry),
+            List::Many { entries, .. } => entries.push(entry),
             List::One(_) => {
                 if let List::One(first) = std::mem::take(&mut *list) {
-                    *list = List::Many(vec![first, waiter]);
+                    *list = List::Many { entries: vec![first, entry], gone: 0 };
                 }
             }
         }
     }
 
-    /// Takes a callback off; the caller drops it.
-    pub(crate) fn remove_callback(&self, id: CallbackId) -> Option<Rc<dyn Done>> {
-        let mut list = self.0.borrow_mut();
-        let is_it = |waiter: &Waiter| matches!(waiter, Waiter::Callback(known, _) if *known == id);
-        let removed = match &mut *list {
-            List::One(waiter) if is_it(waiter) => match std::mem::take(&mut *list) {
-                List::One(waiter) => Some(waiter),
-                _ => None,
-            },
-            List::Many(waiters) => waiters.iter().position(is_it).map(|place| waiters.remove(place)),
-            _ => None,
-        };
-        match removed {
-            Some(Waiter::Callback(_, handle)) => Some(handle),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        matches!(&*self.0.borrow(), List::Empty)
-    }
-
     /// Tells everyone, through the ready queue: nobody runs before this returns. False where there was a callback
     /// that the loop, being closed, could not take.
-    pub(crate) fn notify(&self, inner: &Rc<Inner>, bind: impl Fn(&dyn Done)) -> bool {
-        let list = self.0.take();
-        match list {
+    pub(crate) fn notify(&self, finally: &mut Finally<'_>, bind: impl Fn(&dyn Done)) -> bool {
+        match self.0.take() {
             List::Empty => true,
-            List::One(waiter) => tell(waiter, inner, &bind),
-            List::Many(waiters) => waiters.into_iter().fold(true, |all, waiter| tell(waiter, inner, &bind) && all),
+            List::One(entry) => tell(entry.waiter, finally, &bind),
+            List::Many { entries, .. } => {
+                let mut all = true;
+                for entry in entries {
+                    all &= tell(entry.waiter, finally, &bind);
+                }
+                all
+            }
         }
     }
 
@@ -115,21 +134,62 @@ impl Waiters {
     }
 }
 
-fn tell(waiter: Waiter, inner: &Rc<Inner>, bind: &impl Fn(&dyn Done)) -> bool {
+impl List {
+    fn position(entries: &[Entry], id: CallbackId) -> Option<usize> {
+        entries.binary_search_by_key(&id, |entry| entry.id).ok()
+    }
+
+    fn find(&self, id: CallbackId) -> Option<&Entry> {
+        match self {
+            Self::One(entry) if entry.id == id => Some(entry),
+            Self::Many { entries, .. } => Some(&entries[Self::position(entries, id)?]),
+            _ => None,
+        }
+    }
+
+    fn find_mut(&mut self, id: CallbackId) -> Option<&mut Entry> {
+        match self {
+            Self::One(entry) if entry.id == id => Some(entry),
+            Self::Many { entries, .. } => {
+                let place = Self::position(entries, id)?;
+                Some(&mut entries[place])
+            }
+            _ => None,
+        }
+    }
+
+    fn remove(&mut self, id: CallbackId) -> Option<Waiter> {
+        let found = std::mem::replace(&mut self.find_mut(id)?.waiter, Waiter::Gone);
+        match self {
+            Self::Many { entries, gone } => {
+                *gone += 1;
+                if *gone * 2 > entries.len() {
+                    entries.retain(|entry| !matches!(entry.waiter, Waiter::Gone));
+                    *gone = 0;
+                }
+            }
+            _ => *self = Self::Empty,
+        }
+        (!matches!(found, Waiter::Gone)).then_some(found)
+    }
+}
+
+fn tell(waiter: Waiter, finally: &mut Finally<'_>, bind: &impl Fn(&dyn Done)) -> bool {
     match waiter {
         Waiter::Waker(waker) => {
-            waker.wake();
+            finally.run(|| waker.wake(), || ExceptionContext::new("Exception in a foreign waker"));
             true
         }
-        Waiter::Callback(_, handle) => {
-            let open = !inner.closed.get();
+        Waiter::Callback(handle) => {
+            let open = !finally.inner.closed.get();
             if open {
                 bind(&*handle);
-                inner.ready.push(Ready::Handle(handle));
+                finally.inner.ready.push(Ready::Handle(handle));
             } else {
-                inner.dispose(handle);
+                finally.dispose(handle);
             }
             open
         }
+        Waiter::Gone => true,
     }
 }

@@ -13,7 +13,7 @@ use crate::context::{self, Context};
 use crate::driver::{Resumed, Sink, Started};
 use crate::error::{Error, Result};
 use crate::event_loop::{EventLoop, Inner};
-use crate::exception::ExceptionContext;
+use crate::exception::{ExceptionContext, Finally};
 use crate::op::{Event, Interest, Op, Outcome};
 use crate::op_table::OpKey;
 use crate::ready::Ready;
@@ -83,16 +83,19 @@ impl Watch {
             let what = if self.interest == Interest::Read { "reader" } else { "writer" };
             ExceptionContext::new(format!("Exception in callback of {what} on descriptor {}", self.fd))
         };
-        inner.guard(|| self.context.run(&mut callback), describe);
+        let mut finally = Finally::new(inner);
+        finally.run(|| self.context.run(&mut callback), describe);
         if self.removed.get() {
-            inner.dispose(callback);
-            return;
+            finally.dispose(callback);
+            return finally.end();
         }
+        // Kept in any case: after a fatal panic too, the loop may be run again.
         self.callback.replace(Some(callback));
         if let Err(error) = self.arm(inner) {
             // The descriptor was closed without being removed: it stops giving events.
             tracing::debug!(fd = self.fd, %error, "a watched descriptor is gone");
         }
+        finally.end();
     }
 
     fn remove(&self, inner: &Rc<Inner>) {

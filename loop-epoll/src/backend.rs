@@ -1,11 +1,8 @@
-//! [`EpollBackend`]: the contract's methods, and the way of an operation from submission to completion.
+//! [`EpollBackend`]: the contract's methods, each a few lines over the other files.
 //!
-//! How the invariants are kept:
+//! How the invariants are kept (**B1** and **B3** are `progress`'s):
 //!
-//! * **B1** an operation that waits has a waiter; a waiter leaves its line either in `resume`, whose answer is
-//!   the final completion, or in `cancel`, `close` and `drain`, which note one for the next poll;
 //! * **B2** the kernel holds nothing of an operation between calls, so what left its line is done with;
-//! * **B3** only the first of a line is attempted, and a new operation only where nobody waits;
 //! * **B4** `poll` makes no call but the wait, and calls nobody;
 //! * **B5** an unpark is an event in mio's set until a wait has fetched it;
 //! * **B7** each attempt gets the operation's own buffer, cut to its limit.
@@ -16,8 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use loop_core::{
-    Backend, Capabilities, Completion, Control, Event, FdKey, Interest, Op, OpKey, OpTable, Outcome, ReceivePool,
-    Reply, Submitted, Unpark, Wait,
+    Backend, Capabilities, Completion, Control, FdKey, Interest, Op, OpKey, OpTable, Outcome, ReceivePool, Reply,
+    Submitted, Unpark, Wait,
 };
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Type};
@@ -25,35 +22,25 @@ use socket2::{Domain, Protocol, SockRef, Type};
 use crate::READ_SIZE;
 use crate::clock::{self, Sleeper, Until};
 use crate::descriptors::{self, Descriptor, Descriptors, Entry, unknown};
-use crate::exec::{self, Attempt};
-use crate::readiness::{Kind, Signals};
+use crate::progress::{self, Pending};
+use crate::readiness::Kind;
 use crate::transfer;
-use crate::waiting::{Line, WaiterId, Waiting};
+use crate::waiting::{Line, Waiting};
 
 /// No descriptor has such a place.
 const WAKER: FdKey = FdKey::new(u32::MAX, 0);
 const TIMER: FdKey = FdKey::new(u32::MAX, 1);
-
-const DIRECTIONS: [Interest; 2] = [Interest::Read, Interest::Write];
 
 /// The readiness backend. See the [crate's page](crate).
 pub struct EpollBackend {
     pub(crate) mio: mio::Poll,
     sleeper: Sleeper,
     waker: Arc<Waker>,
-    pool: ReceivePool,
+    pub(crate) pool: ReceivePool,
     pub(crate) descriptors: Descriptors,
     pub(crate) waiting: Waiting,
     /// What the next poll reports before it asks the kernel.
-    pending: Vec<Pending>,
-}
-
-/// Something for the next poll to report.
-#[derive(Debug, Clone, Copy)]
-enum Pending {
-    /// To be dropped if the operation has left its line by then.
-    Resume(OpKey),
-    Cancelled(OpKey),
+    pub(crate) pending: Vec<Pending>,
 }
 
 struct Waker(mio::Waker);
@@ -97,184 +84,10 @@ impl EpollBackend {
             pending: Vec::new(),
         })
     }
-
-    /// Attempts an operation that completes once, and queues it if it has to wait.
-    fn start(&mut self, ops: &mut OpTable, op: OpKey, fd: FdKey, interest: Interest) -> Submitted {
-        let line = Line::Transfer(interest);
-        let entry = match self.descriptors.owned_mut(fd) {
-            Ok(entry) => entry,
-            Err(error) => return Submitted::Done(Err(error)),
-        };
-        let mut connecting = false;
-        if let Some(request) = ops.get_mut(op)
-            && entry.line(line).is_empty()
-            // A connect makes its own readiness.
-            && (entry.may(interest) || matches!(request, Op::Connect { .. }))
-            && let Some(socket) = entry.owned()
-        {
-            match exec::attempt(request, socket, &self.pool, &mut connecting) {
-                Attempt::Finished(result) => return Submitted::Done(result),
-                Attempt::More(outcome) => return Submitted::More(outcome),
-                Attempt::Accepted(connection) => {
-                    let kind = entry.ready.kind;
-                    let connection = self.descriptors.insert_owned(connection, kind);
-                    return Submitted::Done(Ok(Outcome::Accepted(connection)));
-                }
-                Attempt::Blocked => {}
-            }
-        }
-        match self.enqueue(ops, (op, fd, line), connecting) {
-            Ok(()) => Submitted::Queued,
-            Err(error) => Submitted::Done(Err(error)),
-        }
-    }
-
-    /// Goes on with the first of a line.
-    fn advance(&mut self, ops: &mut OpTable, id: WaiterId, interest: Interest) -> Submitted {
-        let waiter = self.waiting.get_mut(id);
-        let (op, fd) = (waiter.op, waiter.fd);
-        let Some(entry) = self.descriptors.get_mut(fd) else { return Submitted::Queued };
-        if entry.line(Line::Transfer(interest)).first() != Some(id) {
-            return Submitted::Queued;
-        }
-        let (Some(request), Some(socket)) = (ops.get_mut(op), entry.owned()) else { return Submitted::Queued };
-        let multishot = request.is_multishot();
-        let result = match exec::attempt(request, socket, &self.pool, &mut waiter.connecting) {
-            Attempt::Blocked => return Submitted::Queued,
-            Attempt::More(outcome) => Ok(outcome),
-            Attempt::Accepted(connection) => {
-                let kind = entry.ready.kind;
-                let outcome = Outcome::Accepted(self.descriptors.insert_owned(connection, kind));
-                if !multishot {
-                    self.dequeue(ops, id);
-                    return Submitted::Done(Ok(outcome));
-                }
-                Ok(outcome)
-            }
-            Attempt::Finished(result) => Err(result),
-        };
-        match result {
-            Ok(outcome) => {
-                self.announce_first(fd, interest);
-                Submitted::More(outcome)
-            }
-            Err(result) => {
-                self.dequeue(ops, id);
-                Submitted::Done(result)
-            }
-        }
-    }
-
-    /// Puts an operation at the end of a line, its descriptor registered.
-    pub(crate) fn enqueue(
-        &mut self,
-        ops: &mut OpTable,
-        place: (OpKey, FdKey, Line),
-        connecting: bool,
-    ) -> io::Result<()> {
-        let (_, fd, line) = place;
-        self.descriptors.register(self.mio.registry(), fd)?;
-        let entry = self.descriptors.get_mut(fd).ok_or_else(unknown)?;
-        self.waiting.push(ops, entry.line_mut(line), place, connecting);
-        Ok(())
-    }
-
-    /// Takes a waiter out of its line, and lets the next one have its turn.
-    pub(crate) fn dequeue(&mut self, ops: &mut OpTable, id: WaiterId) {
-        let waiter = self.waiting.get(id);
-        let (fd, line) = (waiter.fd, waiter.line);
-        let Some(entry) = self.descriptors.get_mut(fd) else { return };
-        self.waiting.leave(ops, entry.line_mut(line), id);
-        match line {
-            Line::Transfer(interest) => self.announce_first(fd, interest),
-            Line::Watch(_) => self.watcher_left(fd),
-        }
-    }
-
-    /// Announces the first of a line, if its direction may be ready, for the next poll to report.
-    pub(crate) fn announce_first(&mut self, fd: FdKey, interest: Interest) {
-        if let Some(entry) = self.descriptors.get(fd)
-            && entry.may(interest)
-            && let Some(first) = entry.line(Line::Transfer(interest)).first()
-        {
-            let waiter = self.waiting.get_mut(first);
-            if !std::mem::replace(&mut waiter.announced, true) {
-                self.pending.push(Pending::Resume(waiter.op));
-            }
-        }
-    }
-
-    /// Ends everything that waits on an entry that was taken out of the table.
-    fn cancel_all(&mut self, ops: &mut OpTable, mut entry: Entry) {
-        for interest in DIRECTIONS {
-            for line in [Line::Transfer(interest), Line::Watch(interest)] {
-                let queue = entry.line_mut(line);
-                while let Some(first) = queue.first() {
-                    self.pending.push(Pending::Cancelled(self.waiting.get(first).op));
-                    self.waiting.leave(ops, queue, first);
-                }
-            }
-        }
-    }
-
-    /// Reports what needs no kernel. Tells whether there was any.
-    fn report_pending(&mut self, ops: &mut OpTable, out: &mut Vec<Completion>) -> bool {
-        let before = out.len();
-        for pending in self.pending.drain(..) {
-            match pending {
-                Pending::Resume(op) => {
-                    if self.waiting.of(ops, op).is_some() {
-                        out.push(Completion { op, event: Event::Resume });
-                    }
-                }
-                Pending::Cancelled(op) => {
-                    out.push(Completion { op, event: Event::Final(Err(cancelled())) });
-                }
-            }
-        }
-        out.len() > before
-    }
 }
 
-/// An event of the kernel's: announces whom it concerns. Tells of an entry that nobody waits on.
-fn report(
-    descriptors: &mut Descriptors,
-    waiting: &mut Waiting,
-    (token, signals): (u64, Signals),
-    out: &mut Vec<Completion>,
-) -> Option<FdKey> {
-    let key = descriptors::key(token);
-    // The waker, the timer, and whoever is closed: nobody.
-    let entry = descriptors.get_mut(key)?;
-    entry.ready.set(signals);
-    let mut announce = |id: WaiterId, waiting: &mut Waiting| {
-        let waiter = waiting.get_mut(id);
-        if !std::mem::replace(&mut waiter.announced, true) {
-            out.push(Completion { op: waiter.op, event: Event::Resume });
-        }
-    };
-    for interest in DIRECTIONS {
-        if !signals.concern(interest) {
-            continue;
-        }
-        if let Some(first) = entry.line(Line::Transfer(interest)).first() {
-            announce(first, waiting);
-        }
-        let mut next = entry.line(Line::Watch(interest)).first();
-        while let Some(watcher) = next {
-            announce(watcher, waiting);
-            next = waiting.behind(watcher);
-        }
-    }
-    (!entry.is_owned() && entry.is_idle()).then_some(key)
-}
-
-fn cancelled() -> io::Error {
-    Errno::CANCELED.into()
-}
-
-// SAFETY: B1 and B2 as said at the top of this file; B7: counts are the kernel's, for buffers of the operations'
-// own length.
+// SAFETY: B1 as said in `progress`, B2 at the top of this file; B7: counts are the kernel's, for buffers of the
+// operations' own length.
 unsafe impl Backend for EpollBackend {
     fn name(&self) -> &'static str {
         "epoll"
@@ -372,16 +185,20 @@ unsafe impl Backend for EpollBackend {
     }
 
     fn recv_now(&mut self, fd: FdKey, buf: &mut [u8]) -> Option<io::Result<usize>> {
-        Some(self.descriptors.owned_mut(fd).and_then(|entry| {
-            let socket = unless_taken(entry, Interest::Read)?;
-            transfer::receive_into(socket.0, socket.1, buf)
+        // An operation that waits has been told, if there is anything: this takes it in its place.
+        Some(self.descriptors.owned_mut(fd).and_then(|entry| match entry.may(Interest::Read) {
+            true => entry.owned().ok_or_else(unknown).and_then(|(fd, ready)| transfer::receive_into(fd, ready, buf)),
+            false => Err(Errno::AGAIN.into()),
         }))
     }
 
     fn send_now(&mut self, fd: FdKey, bufs: &[IoSlice<'_>]) -> Option<io::Result<usize>> {
+        // The bytes of a send that waits come first.
         Some(self.descriptors.owned_mut(fd).and_then(|entry| {
-            let socket = unless_taken(entry, Interest::Write)?;
-            transfer::send(socket.0, socket.1, bufs)
+            match entry.may(Interest::Write) && entry.line(Line::Transfer(Interest::Write)).is_empty() {
+                true => entry.owned().ok_or_else(unknown).and_then(|(fd, ready)| transfer::send(fd, ready, bufs)),
+                false => Err(Errno::AGAIN.into()),
+            }
         }))
     }
 
@@ -397,7 +214,7 @@ unsafe impl Backend for EpollBackend {
         let Self { mio, sleeper, descriptors, waiting, .. } = self;
         let mut deserted = Vec::new();
         sleeper.wait(mio, until, |token, signals| {
-            deserted.extend(report(descriptors, waiting, (token, signals), out));
+            deserted.extend(progress::report(descriptors, waiting, (token, signals), out));
         })?;
         for key in deserted {
             self.deserted(key);
@@ -414,15 +231,4 @@ unsafe impl Backend for EpollBackend {
         self.pending.clear();
         0
     }
-}
-
-/// The socket, for a call that does not wait: not where others wait already, or where nothing is to be had.
-fn unless_taken(
-    entry: &mut Entry,
-    interest: Interest,
-) -> io::Result<(std::os::fd::BorrowedFd<'_>, &mut crate::readiness::Ready)> {
-    if !entry.line(Line::Transfer(interest)).is_empty() || !entry.may(interest) {
-        return Err(Errno::AGAIN.into());
-    }
-    entry.owned().ok_or_else(unknown)
 }

@@ -57,13 +57,14 @@ pub(crate) enum Until {
 /// What waits.
 #[derive(Debug)]
 pub(crate) struct Sleeper {
-    wait: Wait,
+    means: Means,
     slack: Slack,
 }
 
+/// With what.
 #[derive(Debug)]
-enum Wait {
-    Precise(Vec<libc::epoll_event>),
+enum Means {
+    Nanoseconds(Vec<libc::epoll_event>),
     Timerfd { events: Events, timer: OwnedFd, armed: Option<Duration> },
 }
 
@@ -80,7 +81,7 @@ impl Sleeper {
     pub(crate) fn new(mio: &mio::Poll, timer: Token) -> io::Result<Self> {
         let mut probe = vec![libc::epoll_event { events: 0, u64: 0 }; ROOM];
         match epoll_pwait2(mio.as_raw_fd(), &mut probe, Some(Duration::ZERO)) {
-            Ok(_) => Ok(Self { wait: Wait::Precise(probe), slack: Slack::Untouched }),
+            Ok(_) => Ok(Self { means: Means::Nanoseconds(probe), slack: Slack::Untouched }),
             Err(error) => {
                 tracing::info!(%error, "epoll_pwait2 is not available: timers go through a timerfd");
                 Self::with_timerfd(mio.registry(), timer)
@@ -92,27 +93,32 @@ impl Sleeper {
     pub(crate) fn with_timerfd(registry: &Registry, token: Token) -> io::Result<Self> {
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
         registry.register(&mut SourceFd(&timer.as_raw_fd()), token, mio::Interest::READABLE)?;
-        let wait = Wait::Timerfd { events: Events::with_capacity(ROOM), timer, armed: None };
-        Ok(Self { wait, slack: Slack::Untouched })
+        let means = Means::Timerfd { events: Events::with_capacity(ROOM), timer, armed: None };
+        Ok(Self { means, slack: Slack::Untouched })
     }
 
     /// Waits, and gives every event there is to `event`. Returns without one when the time is up or a signal
     /// came.
-    pub(crate) fn wait(&mut self, mio: &mut mio::Poll, until: Until, mut event: impl FnMut(u64, Signals)) -> io::Result<()> {
+    pub(crate) fn wait(
+        &mut self,
+        mio: &mut mio::Poll,
+        until: Until,
+        mut event: impl FnMut(u64, Signals),
+    ) -> io::Result<()> {
         if let Until::Clock(_) = until {
             self.slack.tighten();
         }
         let mut until = until;
         loop {
-            let result = match &mut self.wait {
-                Wait::Precise(events) => precise(mio, events, until, &mut event),
-                Wait::Timerfd { events, timer, armed } => by_timerfd(mio, events, timer, armed, until, &mut event),
+            let result = match &mut self.means {
+                Means::Nanoseconds(events) => precise(mio, events, until, &mut event),
+                Means::Timerfd { events, timer, armed } => by_timerfd(mio, events, timer, armed, until, &mut event),
             };
             match result {
                 Ok(Filled::Partly) => return Ok(()),
                 // More may be ready than there was room for: no descriptor waits for a second poll.
                 Ok(Filled::Full) => {
-                    self.wait.grow();
+                    self.means.grow();
                     until = Until::Now;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
@@ -134,10 +140,10 @@ impl Filled {
     }
 }
 
-impl Wait {
+impl Means {
     fn grow(&mut self) {
         match self {
-            Self::Precise(events) => events.resize(events.len() * 2, libc::epoll_event { events: 0, u64: 0 }),
+            Self::Nanoseconds(events) => events.resize(events.len() * 2, libc::epoll_event { events: 0, u64: 0 }),
             Self::Timerfd { events, .. } => *events = Events::with_capacity(events.capacity() * 2),
         }
     }

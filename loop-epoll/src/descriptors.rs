@@ -257,3 +257,27 @@ fn enter(registry: &Registry, number: RawFd, key: FdKey, wanted: mio::Interest) 
 pub(crate) fn unknown() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "the descriptor is closed, or was never this backend's")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_the_key() {
+        for it in [FdKey::new(0, 0), FdKey::new(7, 9), FdKey::new(u32::MAX, u32::MAX)] {
+            assert_eq!(key(token(it).0 as u64), it);
+        }
+    }
+
+    #[test]
+    fn a_number_names_who_has_it_now() {
+        let mut descriptors = Descriptors::default();
+        let watched = descriptors.insert_foreign(5);
+        let ours = descriptors.insert_foreign(5);
+        assert!(descriptors.get(watched).is_none(), "nobody waited on it");
+        assert_eq!(descriptors.by_number(5).map(|(key, _)| key), Some(ours));
+        assert!(descriptors.by_number(4).is_none() && descriptors.by_number(-1).is_none());
+        descriptors.remove(ours);
+        assert!(descriptors.by_number(5).is_none());
+    }
+}

@@ -21,8 +21,8 @@ pub(crate) enum Attempt {
     Finished(io::Result<Outcome>),
     /// A multishot operation had an outcome and stays armed.
     More(Outcome),
-    /// A connection came in: still to be entered, and the outcome of whichever accept this was.
-    Accepted(OwnedFd),
+    /// A connection came in, and is still to be entered: the outcome of whichever accept this was.
+    Accepted(OwnedFd, Kind),
     /// It has to wait.
     Blocked,
 }
@@ -102,7 +102,7 @@ fn accept(fd: BorrowedFd<'_>, ready: &mut Ready) -> Attempt {
                 if ready.kind == Kind::Unknown {
                     ready.kind = Kind::of(fd);
                 }
-                return Attempt::Accepted(connection);
+                return Attempt::Accepted(connection, ready.kind);
             }
             Err(Errno::INTR | Errno::CONNABORTED) => {}
             Err(Errno::AGAIN) => {
@@ -121,6 +121,8 @@ fn connect(fd: BorrowedFd<'_>, ready: &mut Ready, addr: &socket2::SockAddr) -> A
     match SockRef::from(&fd).connect(addr) {
         Ok(()) => Attempt::Finished(Ok(Outcome::Done)),
         Err(error) if matches!(error.raw_os_error(), Some(libc::EINPROGRESS | libc::EINTR)) => {
+            // Nothing can have come in yet, either.
+            ready.clear(Interest::Read);
             ready.clear(Interest::Write);
             Attempt::Blocked
         }

@@ -9,6 +9,7 @@
 //! | file | one idea |
 //! |---|---|
 //! | `backend` | [`EpollBackend`]: the contract's methods, each a few lines over the files below |
+//! | `progress` | the way of an operation: attempted, queued, announced, resumed, completed |
 //! | `descriptors` | one entry per descriptor, keys with a generation, the one registration with mio |
 //! | `readiness` | what is known of a descriptor without asking: may it be read, may it be written |
 //! | `waiting` | who waits: queues through a slab, one line per descriptor and direction |
@@ -58,14 +59,21 @@
 //! * Pipes, terminals and the like can be adopted too: they are read and written instead of received and sent.
 //!   Writing to a pipe without readers raises `SIGPIPE`, which Rust programs ignore unless told otherwise.
 
+#![deny(unsafe_code)]
+
+#[expect(unsafe_code, reason = "the contract's trait is unsafe to implement")]
 mod backend;
+#[expect(unsafe_code, reason = "epoll_pwait2 has no safe wrapper")]
 mod clock;
 mod descriptors;
 mod exec;
 mod multishot;
+mod progress;
 mod readiness;
+#[expect(unsafe_code, reason = "recvmsg into memory that is not initialised has no safe wrapper")]
 mod transfer;
 mod waiting;
+#[expect(unsafe_code, reason = "users name descriptors by number")]
 mod watch;
 
 pub use backend::EpollBackend;

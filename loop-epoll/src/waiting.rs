@@ -139,3 +139,35 @@ impl Waiting {
         &mut self.slab[id.0 as usize]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(waiting: &Waiting, queue: &Queue) -> Vec<u64> {
+        let mut seen = Vec::new();
+        let mut next = queue.first();
+        while let Some(id) = next {
+            seen.push(waiting.get(id).op.to_u64());
+            next = waiting.behind(id);
+        }
+        seen
+    }
+
+    #[test]
+    fn whoever_leaves_the_others_keep_their_order() {
+        let (mut waiting, mut queue, mut ops) = (Waiting::default(), Queue::new(), OpTable::new());
+        let place = |op| (OpKey::from_u64(op), FdKey::new(0, 0), Line::Watch(Interest::Read));
+        let ids = [1, 2, 3, 4].map(|op| waiting.push(&mut ops, &mut queue, place(op), false));
+        assert_eq!(line(&waiting, &queue), [1, 2, 3, 4]);
+        waiting.leave(&mut ops, &mut queue, ids[1]);
+        assert_eq!(line(&waiting, &queue), [1, 3, 4]);
+        waiting.leave(&mut ops, &mut queue, ids[3]);
+        waiting.push(&mut ops, &mut queue, place(5), false);
+        assert_eq!(line(&waiting, &queue), [1, 3, 5]);
+        waiting.leave(&mut ops, &mut queue, ids[0]);
+        waiting.leave(&mut ops, &mut queue, ids[2]);
+        assert_eq!(line(&waiting, &queue), [5]);
+        assert_eq!(waiting.slab.len(), 4, "places are used again");
+    }
+}

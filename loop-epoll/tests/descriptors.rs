@@ -115,3 +115,27 @@ fn accepting_takes_one_connection_a_turn() {
         }
     }
 }
+
+#[test]
+fn a_synchronous_send_does_not_overtake_one_that_waits() {
+    use std::io::{IoSlice, Read};
+    let mut h = harness();
+    let (fd, mut peer) = unix(&mut h);
+    let block = [1; 65_536];
+    let mut sent = 0;
+    while let Ok(count) = h.backend().send_now(fd, &[IoSlice::new(&block)]).unwrap() {
+        sent += count;
+    }
+    let waiting = h.start(Op::Send { fd, buf: vec![2; 3], start: 0 });
+    peer.read_exact(&mut vec![0; sent]).unwrap();
+    h.hold_resumes(true);
+    h.wait_for("a resume", |h| h.has_resume(waiting).then_some(()));
+    let early = h.backend().send_now(fd, &[IoSlice::new(b"early")]).unwrap();
+    assert_eq!(early.unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    h.hold_resumes(false);
+    assert!(matches!(h.run_until(waiting).0, Ok(Outcome::Count(3))));
+    assert_eq!(h.backend().send_now(fd, &[IoSlice::new(b"late")]).unwrap().unwrap(), 4);
+    let mut got = [0; 7];
+    peer.read_exact(&mut got).unwrap();
+    assert_eq!(&got, b"\x02\x02\x02late");
+}

@@ -58,16 +58,20 @@ fn nobody_is_told_twice_before_he_has_answered() {
 fn a_full_read_is_followed_by_another_turn_out_of_memory() {
     let mut h = harness();
     let (fd, mut peer) = unix(&mut h);
+    let receive = h.start(Op::RecvMulti { fd });
+    put(&peer, b"first");
+    assert_eq!(chunk(&mut h, receive).unwrap(), b"first");
     socket2::SockRef::from(&peer).set_send_buffer_size(4 * READ_SIZE).unwrap();
     peer.set_nonblocking(true).unwrap();
     let mut sent = 0;
-    while let Ok(count) = peer.write(&[7; 4096]) {
+    while sent <= READ_SIZE
+        && let Ok(count) = peer.write(&[7; 4096])
+    {
         sent += count;
     }
     if sent <= READ_SIZE {
         return; // The system's limits leave no room for a full read.
     }
-    let receive = h.start(Op::RecvMulti { fd });
     assert_eq!(chunk(&mut h, receive).unwrap().len(), READ_SIZE);
     assert_eq!(resumed(&look(&mut h, Wait::Peek)), [receive]);
     assert!(look(&mut h, Wait::Peek).is_empty(), "told once");
@@ -221,19 +225,40 @@ fn a_turn_that_is_due_is_dropped_by_a_cancel() {
 }
 
 #[test]
-fn a_synchronous_receive_does_not_overtake_one_that_waits() {
+fn a_synchronous_receive_takes_the_turn_of_the_one_that_was_told() {
     let mut h = harness();
     let (fd, peer) = tcp(&mut h);
-    let first = h.start(recv(fd, 4));
-    put(&peer, b"1234");
+    let receive = h.start(Op::RecvMulti { fd });
+    put(&peer, b"first");
+    assert_eq!(chunk(&mut h, receive).unwrap(), b"first");
+    let mut buf = [0; 16];
+    for word in [&b"second"[..], b"third"] {
+        put(&peer, word);
+        let told = h.wait_for("a resume", |h| resumed(&look(h, Wait::Now)).pop());
+        assert_eq!(told, receive);
+        assert_eq!(h.backend().recv_now(fd, &mut buf).unwrap().unwrap(), word.len());
+        assert_eq!(&buf[..word.len()], word);
+        let vain = h.backend().recv_now(fd, &mut buf).unwrap();
+        assert_eq!(vain.unwrap_err().kind(), ErrorKind::WouldBlock);
+        let (backend, ops) = h.parts();
+        assert!(matches!(backend.resume(ops, receive), loop_core::Submitted::Queued));
+    }
+}
+
+#[test]
+fn a_synchronous_receive_that_leaves_something_leaves_it_to_the_one_that_was_told() {
+    let mut h = harness();
+    let (fd, peer) = tcp(&mut h);
+    let receive = h.start(Op::RecvMulti { fd });
+    put(&peer, b"for both");
+    let told = h.wait_for("a resume", |h| resumed(&look(h, Wait::Now)).pop());
     let mut buf = [0; 4];
-    let vain = h.backend().recv_now(fd, &mut buf).unwrap();
-    assert_eq!(vain.unwrap_err().kind(), ErrorKind::WouldBlock);
-    assert_eq!(h.received(first).unwrap(), b"1234");
-    put(&peer, b"5678");
-    let count = h.wait_for("bytes", |h| {
-        h.poll(Wait::Now);
-        h.backend().recv_now(fd, &mut buf).unwrap().ok()
-    });
-    assert_eq!(&buf[..count], b"5678");
+    assert_eq!(h.backend().recv_now(fd, &mut buf).unwrap().unwrap(), 4);
+    let (backend, ops) = h.parts();
+    let answer = backend.resume(ops, told);
+    let loop_core::Submitted::More(Outcome::Chunk(rest)) = answer else { panic!("resume came to {answer:?}") };
+    assert_eq!((&buf[..], &rest[..]), (&b"for "[..], &b"both"[..]));
+    drop(rest);
+    put(&peer, b"more");
+    assert_eq!(chunk(&mut h, receive).unwrap(), b"more");
 }

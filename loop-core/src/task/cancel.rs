@@ -44,6 +44,13 @@ pub(crate) fn take_request() -> Option<Cancelled> {
     .flatten()
 }
 
+/// Not ready, whatever has come, as a request stands that goes first. The await is polled again in the next step: should
+/// somebody beside it have taken the request, there is no other wake to come.
+pub(crate) fn withhold<T>(context: &Context<'_>) -> Poll<T> {
+    context.waker().wake_by_ref();
+    Poll::Pending
+}
+
 /// Lets a request stand again in the current task, for the next scope outward; its count stays as it is.
 pub(crate) fn raise_request(cancelled: &Cancelled) {
     with_current(|header| {
@@ -128,6 +135,7 @@ impl<T> Future for Raise<T> {
         if let Some(cancelled) = self.cancelled.take() {
             raise_request(&cancelled);
         }
+        // Whoever takes it drops this, or lets it wait for ever.
         Poll::Pending
     }
 }

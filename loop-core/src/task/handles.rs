@@ -15,12 +15,13 @@ use crate::context::Context;
 use crate::done::DoneCallback;
 use crate::error::{Error, Result, TaskError};
 use crate::event_loop::{EventLoop, Inner};
+use crate::exception::Finally;
 use crate::future::Future;
 use crate::ready::Ready;
 use crate::running::with_running;
-use crate::task::cancel::{cancel_pending, raise_request, take_request};
+use crate::task::cancel::{cancel_pending, raise_request, take_request, withhold};
 use crate::task::header::{Flag, Header, TaskPtr};
-use crate::waiters::CallbackId;
+use crate::waiters::{CallbackId, Place};
 
 pub(crate) fn next_id() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -212,8 +213,7 @@ impl TaskRef {
 
     /// Takes a callback off; true where it was still there. One that is queued already runs.
     pub fn remove_done_callback(&self, id: CallbackId) -> bool {
-        let removed = self.header().waiters.remove_callback(id);
-        removed.is_some()
+        self.header().waiters.remove_callback(id)
     }
 }
 
@@ -233,9 +233,21 @@ impl Drop for TaskRef {
         }
         if header.local.has(Flag::Done) || header.local.has(Flag::Orphaned) {
             match self.inner() {
-                Some(inner) => inner.drop_outcome(self.task),
-                // SAFETY: held until below, and this is its thread; the loop being gone, nobody can be told of a panic.
-                None => unsafe { (header.vtable.replace)(self.task, None) },
+                Some(inner) => {
+                    let mut finally = Finally::new(&inner);
+                    inner.drop_outcome(self.task, &mut finally);
+                    // SAFETY: as below; a fatal panic goes on only after that.
+                    unsafe { super::release(self.task) };
+                    return finally.end();
+                }
+                // The loop being gone, nobody can be told of a panic. All that is not `Send` goes here: a waker in
+                // another thread may be the one that frees the memory.
+                None => {
+                    // SAFETY: held until below, and this is its thread.
+                    unsafe { (header.vtable.replace)(self.task, None) };
+                    header.waiters.clear();
+                    drop(header.extras.take());
+                }
             }
         }
         // SAFETY: the hold of all handles, given up with the last.
@@ -273,7 +285,7 @@ impl Header {
             () if header.local.has(Flag::Cancel) => "cancelling",
             () => "pending",
         };
-        std::fmt::from_fn({
+        fmt::from_fn({
             let text = format!("<Task {state} name='{}' coro={}>", header.name(), (header.vtable.name)());
             move |f| f.write_str(&text)
         })
@@ -301,7 +313,8 @@ pub struct LoopTask<T> {
 /// What one await of a task went through so far.
 #[derive(Default)]
 struct Wait {
-    suspended: Cell<bool>,
+    /// Where it waits, once it has suspended.
+    place: Place,
     /// The awaiting task's request was passed on to the awaited one.
     forwarded: Cell<bool>,
 }
@@ -335,12 +348,19 @@ impl<T> LoopTask<T> {
         }
         let header = self.task.header();
         header.local.set(Flag::Retrieved);
-        // SAFETY: done, held, on its thread; the outcome is of type T, and is cloned before anybody can move it.
-        let outcome: Option<NonNull<()>> = unsafe { (header.vtable.peek)(self.task.as_ptr()) };
-        match outcome {
-            Some(outcome) => unsafe { outcome.cast::<Result<T, TaskError>>().as_ref() }.clone(),
-            None => Err(TaskError::Taken),
+        // A clone is user code, which may ask this very task: the outcome is nobody else's until it is given back.
+        struct Lent<'a>(&'a Header);
+        impl Drop for Lent<'_> {
+            fn drop(&mut self) {
+                self.0.local.give_back();
+            }
         }
+        // SAFETY: done, held, and on its thread.
+        let lent: Option<NonNull<()>> = unsafe { (header.vtable.lend)(self.task.as_ptr()) };
+        let Some(outcome) = lent else { return Err(TaskError::Taken) };
+        let _lent = Lent(header);
+        // SAFETY: the task's output is T, and what is lent stays where it is.
+        unsafe { outcome.cast::<Result<T, TaskError>>().as_ref() }.clone()
     }
 
     /// Moves the outcome out, without waiting.
@@ -377,8 +397,8 @@ impl<T> LoopTask<T> {
             return Poll::Ready(Err(TaskError::Abandoned));
         }
         if self.task.done() {
-            if wait.suspended.get() && cancel_pending() {
-                return Poll::Pending;
+            if wait.place.get().is_some() && cancel_pending() {
+                return withhold(context);
             }
             let outcome = take(self);
             if let Err(TaskError::Cancelled(cancelled)) = &outcome
@@ -386,7 +406,7 @@ impl<T> LoopTask<T> {
             {
                 // It ended by our own request, passed on: the request goes on outward.
                 raise_request(cancelled);
-                return Poll::Pending;
+                return withhold(context);
             }
             return Poll::Ready(outcome);
         }
@@ -394,8 +414,7 @@ impl<T> LoopTask<T> {
             wait.forwarded.set(true);
             self.task.cancel_with(request.message());
         }
-        wait.suspended.set(true);
-        header.waiters.add_waker(context.waker());
+        header.waiters.wait(&wait.place, context.waker());
         Poll::Pending
     }
 
@@ -423,6 +442,12 @@ impl<T> Clone for LoopTask<T> {
     }
 }
 
+impl<T> Drop for LoopTask<T> {
+    fn drop(&mut self) {
+        self.task.header().waiters.leave(&self.wait.place);
+    }
+}
+
 // A task is a counted pointer: pinning one pins nothing.
 impl<T> Unpin for LoopTask<T> {}
 
@@ -442,10 +467,17 @@ pub struct Outcome<'a, T> {
     wait: Wait,
 }
 
+impl<T> Drop for Outcome<'_, T> {
+    fn drop(&mut self) {
+        self.task.header().waiters.leave(&self.wait.place);
+    }
+}
+
 impl<T: Clone> std::future::Future for Outcome<'_, T> {
     type Output = Result<T, TaskError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        crate::root::answer_probe::<Self>();
         self.task.poll_outcome(&self.wait, context, LoopTask::result)
     }
 }

@@ -5,10 +5,13 @@
 //! * a [`Header`] is the first field of the `repr(C)` [`TaskCell`] that its vtable was made for, and its [`Node`] the
 //!   first field of the header, so one pointer is all three;
 //! * the stage (coroutine or outcome), the extras and the links are touched on the loop's thread only;
-//! * the coroutine is pinned: it is dropped where it lies, and never moved.
+//! * the coroutine is pinned: it is dropped where it lies, and never moved;
+//! * what the stage holds is said by a cell beside it, which says *nothing* from before a destructor runs until after:
+//!   the destructor may reach this very task, and must not find itself there.
 
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::future::Future;
+use std::mem::ManuallyDrop;
 use std::panic::Location;
 use std::pin::Pin;
 use std::ptr::NonNull;
@@ -47,10 +50,20 @@ pub(crate) struct Header {
 #[derive(Default)]
 pub(crate) struct Local {
     flags: Cell<u16>,
+    /// What the stage holds.
+    held: Cell<Held>,
     /// Handles of the task; together they hold it once.
     pub(crate) handles: Cell<u32>,
     /// Cancellation requests that were not taken back (asyncio: `cancelling`).
     pub(crate) cancelling: Cell<u32>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Held {
+    #[default]
+    Coroutine,
+    Outcome,
+    Nothing,
 }
 
 /// A flag of [`Local`].
@@ -80,6 +93,8 @@ pub(crate) enum Flag {
     Hidden = 1 << 9,
     /// In the loop's list of unfinished tasks.
     Listed = 1 << 10,
+    /// It is ending: its coroutine's destructors may run.
+    Ending = 1 << 11,
 }
 
 impl Local {
@@ -116,26 +131,46 @@ pub(crate) struct TaskVTable {
     pub(crate) replace: unsafe fn(TaskPtr, Option<TaskError>),
     /// The error that the outcome is, if it is one.
     pub(crate) error: unsafe fn(TaskPtr) -> Option<TaskError>,
-    /// Moves the outcome out, into an `Option<Result<T, TaskError>>`.
+    /// Moves the outcome out, into an `Option<Result<T, TaskError>>`. An error stays, as a clone.
     pub(crate) take: unsafe fn(TaskPtr, *mut ()),
-    /// Where the outcome lies, if it is there: a `*const Result<T, TaskError>`.
-    pub(crate) peek: unsafe fn(TaskPtr) -> Option<NonNull<()>>,
+    /// Takes the outcome out for a look: a `*mut Result<T, TaskError>`, to be given back with `give_back`.
+    pub(crate) lend: unsafe fn(TaskPtr) -> Option<NonNull<()>>,
     /// Frees the memory, the stage being empty; any thread.
     pub(crate) free: unsafe fn(TaskPtr),
     /// The coroutine's type.
     pub(crate) name: fn() -> &'static str,
 }
 
-enum Stage<F: Future> {
-    Coroutine(F),
-    Outcome(Result<F::Output, TaskError>),
-    Empty,
+/// Which of the two it is, [`Local`] says.
+union Stage<F: Future> {
+    coroutine: ManuallyDrop<F>,
+    outcome: ManuallyDrop<Outcome<F>>,
 }
+
+type Outcome<F> = Result<<F as Future>::Output, TaskError>;
 
 #[repr(C)]
 pub(crate) struct TaskCell<F: Future> {
     header: Header,
     stage: UnsafeCell<Stage<F>>,
+}
+
+/// Puts an outcome into the empty stage when it goes, also where a destructor unwinds.
+struct Fill<F: Future> {
+    task: TaskPtr,
+    outcome: Option<Outcome<F>>,
+}
+
+impl<F: Future> Drop for Fill<F> {
+    fn drop(&mut self) {
+        let Some(outcome) = self.outcome.take() else { return };
+        // SAFETY: the task is held by whoever ends it. The stage is empty, as a task ends once.
+        unsafe {
+            debug_assert!(self.task.as_ref().local.held.get() == Held::Nothing);
+            (*TaskCell::<F>::stage(self.task)).outcome = ManuallyDrop::new(outcome);
+            self.task.as_ref().local.held.set(Held::Outcome);
+        }
+    }
 }
 
 impl<F: Future> TaskCell<F> {
@@ -145,7 +180,7 @@ impl<F: Future> TaskCell<F> {
         replace: Self::replace,
         error: Self::error,
         take: Self::take,
-        peek: Self::peek,
+        lend: Self::lend,
         free: Self::free,
         name: std::any::type_name::<F>,
     };
@@ -174,82 +209,115 @@ impl<F: Future> TaskCell<F> {
                 extras: RefCell::new(None),
                 source,
             },
-            stage: UnsafeCell::new(Stage::Coroutine(coroutine)),
+            stage: UnsafeCell::new(Stage { coroutine: ManuallyDrop::new(coroutine) }),
         });
         cell.header.local.handles.set(1);
         NonNull::from(Box::leak(cell)).cast()
     }
 
+    /// Where the stage lies.
+    ///
     /// # Safety
     ///
     /// `task` is a `TaskCell<F>` that is alive. (This and all below, which are only called through its vtable.)
-    unsafe fn stage<'a>(task: TaskPtr) -> &'a mut Stage<F> {
-        // SAFETY: the caller's; the loop's thread alone touches the stage, one vtable call at a time: a task is
-        // never polled within its own step, and destructors run by `replace` see an empty stage.
-        unsafe { &mut *task.cast::<Self>().as_ref().stage.get() }
+    unsafe fn stage(task: TaskPtr) -> *mut Stage<F> {
+        // SAFETY: the caller's; nothing but the cell is referred to.
+        unsafe { (*task.cast::<Self>().as_ptr()).stage.get() }
     }
 
     unsafe fn poll(task: TaskPtr, context: &mut TaskContext<'_>) -> bool {
-        // SAFETY: the caller's.
-        let Stage::Coroutine(coroutine) = (unsafe { Self::stage(task) }) else { return false };
-        // SAFETY: the coroutine lies in the allocation, is never moved out of it, and is dropped there.
-        match unsafe { Pin::new_unchecked(coroutine) }.poll(context) {
-            Poll::Pending => false,
-            Poll::Ready(value) => {
-                // SAFETY: the caller's. The coroutine is dropped in place by the assignment; should its destructor
-                // panic, the outcome is in place already, as assignments unwind.
-                unsafe { *Self::stage(task) = Stage::Outcome(Ok(value)) };
-                true
+        // SAFETY: the caller's; the loop's thread alone touches the stage. While the coroutine is polled nobody else
+        // does: a task is not polled within its own step, and no other function touches the stage of one not done. It
+        // lies in the allocation, is never moved out of it, and is dropped there.
+        unsafe {
+            if task.as_ref().local.held.get() != Held::Coroutine {
+                return false;
             }
+            match Pin::new_unchecked(&mut *(*Self::stage(task)).coroutine).poll(context) {
+                Poll::Pending => false,
+                Poll::Ready(value) => {
+                    Self::fill(task, Some(Ok(value)));
+                    true
+                }
+            }
+        }
+    }
+
+    /// Drops what is in the stage and puts this outcome in its place, or nothing.
+    unsafe fn fill(task: TaskPtr, outcome: Option<Outcome<F>>) {
+        // SAFETY: the caller's. What is dropped is dropped in place, pinned, once, as it is not said to be there any more.
+        unsafe {
+            let held = task.as_ref().local.held.replace(Held::Nothing);
+            let fill = Fill::<F> { task, outcome };
+            match held {
+                Held::Coroutine => ManuallyDrop::drop(&mut (*Self::stage(task)).coroutine),
+                Held::Outcome => ManuallyDrop::drop(&mut (*Self::stage(task)).outcome),
+                Held::Nothing => {}
+            }
+            drop(fill);
         }
     }
 
     unsafe fn replace(task: TaskPtr, error: Option<TaskError>) {
-        let next = match error {
-            Some(error) => Stage::Outcome(Err(error)),
-            None => Stage::Empty,
-        };
-        // SAFETY: the caller's. What is dropped is dropped in place, pinned, and a destructor that looks at the task
-        // does so through its flags; the outcome is written in any case.
-        unsafe { *Self::stage(task) = next };
+        // SAFETY: the caller's.
+        unsafe { Self::fill(task, error.map(Err)) };
     }
 
     unsafe fn error(task: TaskPtr) -> Option<TaskError> {
-        // SAFETY: the caller's.
-        match unsafe { Self::stage(task) } {
-            Stage::Outcome(Err(error)) => Some(error.clone()),
-            _ => None,
+        // SAFETY: the caller's; an outcome is there.
+        unsafe {
+            if task.as_ref().local.held.get() != Held::Outcome {
+                return None;
+            }
+            (*(*Self::stage(task)).outcome).as_ref().err().cloned()
         }
     }
 
     unsafe fn take(task: TaskPtr, out: *mut ()) {
-        // SAFETY: the caller's; `out` is what the vtable says.
+        // SAFETY: the caller's; `out` is what the vtable says. An outcome is there, and is moved out once.
         unsafe {
-            let out = &mut *out.cast::<Option<Result<F::Output, TaskError>>>();
-            let stage = Self::stage(task);
-            if let Stage::Outcome(Err(error)) = stage {
-                // Errors stay: a failed task fails each time it is awaited.
-                *out = Some(Err(error.clone()));
-            } else if let Stage::Outcome(_) = stage
-                && let Stage::Outcome(outcome) = std::mem::replace(stage, Stage::Empty)
-            {
-                *out = Some(outcome);
+            let local = &task.as_ref().local;
+            if local.held.get() != Held::Outcome {
+                return;
             }
+            let out = &mut *out.cast::<Option<Outcome<F>>>();
+            // Errors stay: a failed task fails each time it is awaited.
+            *out = Some(match &*(*Self::stage(task)).outcome {
+                Err(error) => Err(error.clone()),
+                Ok(_) => {
+                    local.held.set(Held::Nothing);
+                    ManuallyDrop::take(&mut (*Self::stage(task)).outcome)
+                }
+            });
         }
     }
 
-    unsafe fn peek(task: TaskPtr) -> Option<NonNull<()>> {
+    unsafe fn lend(task: TaskPtr) -> Option<NonNull<()>> {
         // SAFETY: the caller's.
-        match unsafe { Self::stage(task) } {
-            Stage::Outcome(outcome) => Some(NonNull::from(outcome).cast()),
-            _ => None,
+        unsafe {
+            let local = &task.as_ref().local;
+            if local.held.get() != Held::Outcome {
+                return None;
+            }
+            local.held.set(Held::Nothing);
+            NonNull::new(Self::stage(task).cast())
         }
     }
 
     unsafe fn free(task: TaskPtr) {
-        // SAFETY: the caller is the last holder; the stage is empty, and the extras are gone, so what is dropped here
-        // may be dropped on any thread.
-        drop(unsafe { Box::from_raw(task.cast::<Self>().as_ptr()) });
+        // SAFETY: the caller is the last holder; the stage is empty, and the extras and waiters are gone, so what is
+        // dropped here may be dropped on any thread.
+        unsafe {
+            debug_assert!(task.as_ref().local.held.get() == Held::Nothing);
+            drop(Box::from_raw(task.cast::<Self>().as_ptr()));
+        }
+    }
+}
+
+impl Local {
+    /// The outcome that `lend` gave is in its place, unless it was never there.
+    pub(crate) fn give_back(&self) {
+        self.held.set(Held::Outcome);
     }
 }
 

@@ -8,7 +8,6 @@ use crate::task::header::{Flag, TaskPtr};
 pub(crate) struct TaskList {
     first: Cell<Option<TaskPtr>>,
     last: Cell<Option<TaskPtr>>,
-    len: Cell<usize>,
 }
 
 impl TaskList {
@@ -32,7 +31,6 @@ impl TaskList {
                 None => self.first.set(Some(task)),
             }
         }
-        self.len.set(self.len.get() + 1);
     }
 
     /// Takes a task off, if it is listed.
@@ -58,15 +56,10 @@ impl TaskList {
                 None => self.last.set(previous),
             }
         }
-        self.len.set(self.len.get() - 1);
     }
 
     pub(crate) fn first(&self) -> Option<TaskPtr> {
         self.first.get()
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.len.get()
     }
 
     /// Every task, oldest first. The list must not change meanwhile.

@@ -23,37 +23,46 @@ use std::panic::Location;
 use std::rc::Rc;
 
 pub use cancel::{CatchCancelled, Raise, catch_cancelled};
-pub(crate) use cancel::{cancel_pending, take_request};
+pub(crate) use cancel::{cancel_pending, withhold};
 pub(crate) use handles::next_id;
 pub use handles::{LoopTask, Task, TaskRef};
 pub(crate) use header::{Flag, Header, TaskPtr};
 pub(crate) use list::TaskList;
 
 use crate::event_loop::Inner;
+use crate::exception::Finally;
 use crate::ready::Ready;
 use crate::remote::Node;
 use crate::shared;
 
-/// A task in the ready queue: the loop's hold covers it. Not to be dropped unrun but at close.
+/// A task in the ready queue. The loop's hold covers it, also where the task ended or was orphaned meanwhile: whoever
+/// takes it out gives that hold up then.
 pub(crate) struct Scheduled(TaskPtr);
 
 impl Scheduled {
+    /// Out of the queue, for its step.
     pub(crate) fn into_task(self) -> TaskPtr {
-        self.0
+        let task = self.0;
+        std::mem::forget(self);
+        // SAFETY: a scheduled task is held.
+        unsafe { task.as_ref() }.local.clear(Flag::Scheduled);
+        task
     }
 
     /// The task as debug mode shows it.
     pub(crate) fn display(&self) -> impl std::fmt::Debug + use<> {
         Header::display(self.0)
     }
+}
 
-    /// At close: the step is not to be.
-    pub(crate) fn discard(self) {
-        // SAFETY: the loop holds a scheduled task; of one that ended meanwhile, that hold is given up here.
+/// At close: the step is not to be.
+impl Drop for Scheduled {
+    fn drop(&mut self) {
+        // SAFETY: a scheduled task is held; that hold is given up here where the task's end left it to us.
         unsafe {
             let local = &self.0.as_ref().local;
             local.clear(Flag::Scheduled);
-            if local.has(Flag::Done) {
+            if local.has(Flag::Done) || local.has(Flag::Orphaned) {
                 release(self.0);
             }
         }
@@ -131,7 +140,7 @@ impl Inner {
         hidden: bool,
         source: &'static Location<'static>,
     ) -> TaskPtr {
-        let id = if hidden { 0 } else { handles::next_id() };
+        let id = if hidden { 0 } else { next_id() };
         let task = header::TaskCell::allocate(coroutine, self.anchors.take(), id, source);
         // SAFETY: fresh, and held by the loop until it ends.
         unsafe {
@@ -149,13 +158,12 @@ impl Inner {
     }
 
     /// At close: every unfinished task loses its coroutine and stays pending for ever.
-    pub(crate) fn orphan_tasks(self: &Rc<Self>) {
+    pub(crate) fn orphan_tasks(self: &Rc<Self>, finally: &mut Finally<'_>) {
         while let Some(task) = self.tasks.first() {
-            // SAFETY: listed tasks are alive: the loop holds them.
+            // SAFETY: listed tasks are alive: the loop holds them, and gives that hold up with each.
             unsafe {
-                let header = task.as_ref();
                 self.tasks.remove(task);
-                self.orphan(task, !header.local.has(Flag::Hidden));
+                self.orphan(task, finally);
             }
         }
     }
@@ -163,17 +171,19 @@ impl Inner {
     /// # Safety
     ///
     /// The task is alive, not done, not listed, and this is its loop's thread; the loop's hold is given up.
-    unsafe fn orphan(self: &Rc<Self>, task: TaskPtr, report: bool) {
+    unsafe fn orphan(self: &Rc<Self>, task: TaskPtr, finally: &mut Finally<'_>) {
         // SAFETY: the caller's.
         let header = unsafe { task.as_ref() };
         header.local.set(Flag::Orphaned);
-        header.local.clear(Flag::Scheduled);
-        if report {
+        if !header.local.has(Flag::Hidden) {
             let context = crate::ExceptionContext::new("Task was destroyed but it is pending!");
-            self.report(&context.detail("task", Header::display(task)).detail("created", header.source));
+            finally.report(&context.detail("task", Header::display(task)).detail("created", header.source));
         }
-        self.drop_outcome(task);
-        // SAFETY: the caller's.
-        unsafe { release(task) };
+        self.drop_coroutine(task, None, finally);
+        self.drop_outcome(task, finally);
+        if !header.local.has(Flag::Scheduled) {
+            // SAFETY: the caller's; what is scheduled is released by its entry in the queue.
+            unsafe { release(task) };
+        }
     }
 }

@@ -12,7 +12,7 @@ use std::task::Context as TaskContext;
 use crate::context::{self, Entered};
 use crate::error::{Cancelled, Panicked, TaskError};
 use crate::event_loop::Inner;
-use crate::exception::{ExceptionContext, is_fatal};
+use crate::exception::{ExceptionContext, Finally, is_fatal};
 use crate::task::header::{Extras, Flag, Header, TaskPtr};
 use crate::task::{Scheduled, TaskRef, waker};
 
@@ -48,11 +48,14 @@ impl Inner {
         // SAFETY: a scheduled task is held by the loop at least until its step.
         let header = unsafe { task.as_ref() };
         let local = &header.local;
-        local.clear(Flag::Scheduled);
         if local.has(Flag::Done) {
             // It ended while it was in the queue: the hold that the loop kept for that goes now.
             // SAFETY: the loop's hold, given up once: the flag was set.
             unsafe { super::release(task) };
+            return;
+        }
+        if local.has(Flag::Ending) {
+            // A destructor of the coroutine runs the loop: the task's end gives the hold up.
             return;
         }
         let ended = {
@@ -113,37 +116,49 @@ impl Inner {
         // SAFETY: the loop's hold, which is given up at the end.
         let header = unsafe { task.as_ref() };
         let local = &header.local;
+        let mut finally = Finally::new(self);
+        // Not listed from here on: the destructors of the coroutine may close the loop.
+        local.set(Flag::Ending);
+        // SAFETY: held.
+        unsafe { self.tasks.remove(task) };
         if let Some(error) = error {
-            if error.is_cancelled() {
+            let cancelled = error.is_cancelled();
+            self.drop_coroutine(task, Some(error), &mut finally);
+            if cancelled {
                 local.set(Flag::Cancelled);
             }
-            // The coroutine's destructors run as part of the task: in its context, and as the current task.
-            let _current = Current::enter(self, task);
-            let scope = Scoped::enter(header);
-            self.guard(
-                // SAFETY: the task is held, and this is its thread.
-                || unsafe { (header.vtable.replace)(task, Some(error)) },
-                || ExceptionContext::new("Exception in the destructor of a task's coroutine").task(TaskRef::hold(task)),
-            );
-            scope.leave(header);
         }
         local.clear(Flag::Cancel);
         local.clear(Flag::Fresh);
         local.set(Flag::Done);
-        // SAFETY: held.
-        unsafe { self.tasks.remove(task) };
-        header.waiters.notify(self, |callback| callback.bind_any(&TaskRef::hold(task)));
+        header.waiters.notify(&mut finally, |callback| callback.bind_any(&TaskRef::hold(task)));
         if local.handles.get() == 0 {
-            self.drop_outcome(task);
+            self.drop_outcome(task, &mut finally);
         }
         if !local.has(Flag::Scheduled) {
             // SAFETY: the loop's hold, given up once: a task ends once.
             unsafe { super::release(task) };
         }
+        finally.end();
+    }
+
+    /// Drops the coroutine, as a part of the task: in its context, and as the current task. This error is the outcome
+    /// then, if one is given.
+    pub(crate) fn drop_coroutine(self: &Rc<Self>, task: TaskPtr, error: Option<TaskError>, finally: &mut Finally<'_>) {
+        // SAFETY: held by the caller.
+        let header = unsafe { task.as_ref() };
+        let _current = Current::enter(self, task);
+        let scope = Scoped::enter(header);
+        finally.run(
+            // SAFETY: the task is held, and this is its thread.
+            || unsafe { (header.vtable.replace)(task, error) },
+            || ExceptionContext::new("Exception in the destructor of a task's coroutine").task(TaskRef::hold(task)),
+        );
+        scope.leave(header);
     }
 
     /// Nobody can ask for the outcome any more: it and the rest that is not `Send` goes, here, on the loop's thread.
-    pub(crate) fn drop_outcome(self: &Rc<Self>, task: TaskPtr) {
+    pub(crate) fn drop_outcome(self: &Rc<Self>, task: TaskPtr, finally: &mut Finally<'_>) {
         // SAFETY: held by the caller.
         let header = unsafe { task.as_ref() };
         if !header.local.has(Flag::Retrieved) && !header.local.has(Flag::Cancelled) {
@@ -151,19 +166,14 @@ impl Inner {
             if let Some(TaskError::Panicked(panic)) = unsafe { (header.vtable.error)(task) } {
                 header.local.set(Flag::Retrieved);
                 let context = ExceptionContext::new("Task exception was never retrieved").exception(panic);
-                self.report(&context.detail("task", Header::display(task)).detail("created", header.source));
+                finally.report(&context.detail("task", Header::display(task)).detail("created", header.source));
             }
         }
-        let extras = header.extras.take();
-        self.guard(
-            || {
-                // SAFETY: held, and this is its thread.
-                unsafe { (header.vtable.replace)(task, None) };
-                header.waiters.clear();
-                drop(extras);
-            },
-            || ExceptionContext::new("Exception in the destructor of a task's result"),
-        );
+        let message = || ExceptionContext::new("Exception in the destructor of a task's result");
+        // SAFETY: held, and this is its thread.
+        finally.run(|| unsafe { (header.vtable.replace)(task, None) }, message);
+        finally.run(|| header.waiters.clear(), message);
+        finally.run(|| drop(header.extras.take()), message);
     }
 }
 
@@ -216,6 +226,8 @@ impl Header {
     pub(crate) fn context(&self) -> context::Context {
         match self.extras.borrow().as_deref() {
             Some(Extras { shared_context: Some(context), .. }) => context.clone(),
+            // In its own step, the task's values are the current ones.
+            _ if self.local.has(Flag::Running) => context::Context::copy(),
             Some(extras) => context::Context::from_snapshot(extras.context.clone()),
             None => context::Context::new(),
         }

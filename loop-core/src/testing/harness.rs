@@ -303,6 +303,11 @@ impl Harness {
         self.take_arrival(|arrival| arrival.key() == key)
     }
 
+    /// Takes the next arrival, in order, if one is kept, without polling.
+    pub fn take_kept(&mut self) -> Option<Arrival> {
+        self.kept.pop_front()
+    }
+
     fn take_arrival(&mut self, wanted: impl Fn(&Arrival) -> bool) -> Option<Arrival> {
         let place = self.kept.iter().position(wanted)?;
         self.kept.remove(place)

@@ -27,6 +27,7 @@ mod descriptors;
 mod drain;
 mod files;
 mod keys;
+mod life;
 mod multishot;
 mod now;
 mod readiness;
@@ -133,7 +134,7 @@ suite! { $
     now:
         synchronous_calls_answer_or_are_none
         a_vain_synchronous_receive_costs_no_readiness
-        a_synchronous_receive_may_take_what_a_waiting_one_was_told_of
+        a_synchronous_receive_beside_a_waiting_one_loses_nothing
         a_synchronous_send_stops_at_a_full_socket;
     cancel:
         a_waiting_accept_can_be_cancelled
@@ -197,6 +198,10 @@ suite! { $
         operations_on_an_unknown_key_fail
         operations_on_a_closed_key_fail
         requests_on_an_unknown_key_are_not_connected;
+    life:
+        a_long_life_by_chance_keeps_every_byte
+        many_short_lives_by_chance_keep_every_byte
+        a_life_may_end_anywhere;
     files:
         files_are_read_and_written_or_unsupported
         a_read_past_the_end_counts_nothing;

@@ -373,7 +373,26 @@ impl Network {
         }
     }
 
+    /// An error of `WouldBlock` also where operations wait: the call does not overtake them.
     pub(super) fn recv_now(&mut self, fd: FdKey, buf: &mut [u8]) -> io::Result<usize> {
+        self.unless_taken(fd, Interest::Read)?;
+        self.receive_into(fd, buf)
+    }
+
+    /// The same for sending.
+    pub(super) fn send_now(&mut self, fd: FdKey, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.unless_taken(fd, Interest::Write)?;
+        self.send(fd, bufs.iter().map(|buf| &buf[..]), None)
+    }
+
+    fn unless_taken(&mut self, fd: FdKey, interest: Interest) -> io::Result<()> {
+        let free = self.socket(fd)?.queue(interest).ops.is_empty();
+        if free { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+    }
+
+    // ---- moving bytes ----
+
+    fn receive_into(&mut self, fd: FdKey, buf: &mut [u8]) -> io::Result<usize> {
         let mut filled = 0;
         let limit = buf.len();
         let take = |part: &[u8]| {
@@ -382,12 +401,6 @@ impl Network {
         };
         self.receive(fd, limit, take).map(|(count, _)| count)
     }
-
-    pub(super) fn send_now(&mut self, fd: FdKey, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.send(fd, bufs.iter().map(|buf| &buf[..]), None)
-    }
-
-    // ---- moving bytes ----
 
     fn receive(&mut self, fd: FdKey, limit: usize, take: impl FnMut(&[u8])) -> io::Result<(usize, Option<SocketAddr>)> {
         match &mut self.socket(fd)?.state {
@@ -405,7 +418,7 @@ impl Network {
     fn receive_chunk(&mut self, fd: FdKey) -> Option<Attempt> {
         let pool = self.pool.clone();
         let datagram = self.sockets.get(fd).is_some_and(|socket| !socket.is_stream());
-        let chunk = pool.fill(|buf| self.recv_now(fd, buf));
+        let chunk = pool.fill(|buf| self.receive_into(fd, buf));
         unless_blocked(chunk).map(|result| match result {
             Ok(chunk) if chunk.is_empty() && !datagram => Attempt::Over(Ok(Outcome::Count(0))),
             Ok(chunk) => Attempt::More(Outcome::Chunk(chunk)),

@@ -1,0 +1,347 @@
+//! The state of a reader: what those who feed it and those who read from it share.
+//!
+//! Nothing is borrowed while somebody is woken or the transport is told to pause or to go on: either may lead back here.
+
+use std::cell::{RefCell, RefMut};
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use loop_core::{Error as LoopError, Transport};
+
+use crate::error::{Error, Result};
+use crate::tasks::gives_way;
+
+use super::buffer::Buffer;
+use super::failure::repeat;
+
+/// What feeds a [`StreamReader`](super::StreamReader), and can be told to stop for a while (asyncio: `ReadTransport`).
+pub trait ReadTransport {
+    /// Stops delivering data.
+    ///
+    /// # Errors
+    ///
+    /// Where that cannot be done. The reader does not ask again then, and keeps everything it is given.
+    fn pause_reading(&self) -> loop_core::Result<()>;
+
+    /// Delivers data again.
+    fn resume_reading(&self);
+}
+
+impl ReadTransport for Transport {
+    fn pause_reading(&self) -> loop_core::Result<()> {
+        Self::pause_reading(self);
+        Ok(())
+    }
+
+    fn resume_reading(&self) {
+        Self::resume_reading(self);
+    }
+}
+
+#[derive(Clone, Default)]
+pub(super) enum Source {
+    #[default]
+    None,
+    Transport(Transport),
+    Other(Rc<dyn ReadTransport>),
+}
+
+impl Source {
+    fn pause(&self) -> bool {
+        match self {
+            Self::None => false,
+            Self::Transport(transport) => ReadTransport::pause_reading(transport).is_ok(),
+            Self::Other(transport) => transport.pause_reading().is_ok(),
+        }
+    }
+
+    fn resume(&self) {
+        match self {
+            Self::None => {}
+            Self::Transport(transport) => transport.resume_reading(),
+            Self::Other(transport) => transport.resume_reading(),
+        }
+    }
+}
+
+/// The one read that may wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Waiting {
+    #[default]
+    Nobody,
+    /// Until there are so many bytes.
+    For(usize),
+    /// It was woken by data, or by the end, and did not look yet: an error that comes after that is the next read's.
+    Woken,
+}
+
+/// What a read came to.
+pub(super) enum Step<T> {
+    Done(Result<T>),
+    /// It goes on when there are so many bytes.
+    Need(usize),
+}
+
+#[derive(Default)]
+pub(super) struct Incoming(RefCell<State>);
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) buffer: Buffer,
+    /// Bytes of which the reader lent a view; they come before those in the buffer.
+    pub(super) lent: usize,
+    pub(super) limit: usize,
+    pub(super) eof: bool,
+    /// The transport was told to pause.
+    paused: bool,
+    /// The reader is gone: bytes are dropped.
+    deaf: bool,
+    waiting: Waiting,
+    /// Of the task that read last, kept for its next wait.
+    waker: Option<Waker>,
+    error: Option<Rc<io::Error>>,
+    source: Source,
+}
+
+impl State {
+    pub(super) fn len(&self) -> usize {
+        self.lent + self.buffer.len()
+    }
+
+    fn refuse(&self) -> Result<()> {
+        match &self.error {
+            Some(error) => Err(Error::Io(repeat(error))),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Incoming {
+    pub(super) fn new(limit: usize) -> Self {
+        Self(RefCell::new(State { limit, ..State::default() }))
+    }
+
+    pub(super) fn with<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
+        f(&mut self.0.borrow_mut())
+    }
+
+    // ---- feeding ---------------------------------------------------------------------------------------------
+
+    pub(super) fn set_source(&self, source: Source) -> loop_core::Result<()> {
+        let mut state = self.0.borrow_mut();
+        if !matches!(state.source, Source::None) {
+            return Err(LoopError::InvalidState("the reader has a transport already"));
+        }
+        state.source = source;
+        Ok(())
+    }
+
+    /// The transport is gone, or is not to be kept any longer.
+    pub(super) fn forget_source(&self) {
+        let source = self.with(|state| std::mem::take(&mut state.source));
+        drop(source);
+    }
+
+    pub(super) fn feed(&self, data: &[u8]) -> loop_core::Result<()> {
+        let mut state = self.0.borrow_mut();
+        if state.eof {
+            return Err(LoopError::InvalidState("feed_data after feed_eof"));
+        }
+        if data.is_empty() || state.deaf {
+            return Ok(());
+        }
+        state.buffer.append(data);
+        let len = state.len();
+        let wakes = match state.waiting {
+            // A read that needs more than there is, is not cut off from it.
+            Waiting::For(need) if len < need => return Ok(()),
+            Waiting::For(_) => true,
+            Waiting::Nobody | Waiting::Woken => false,
+        };
+        let pauses = !state.paused && len > state.limit.saturating_mul(2);
+        if wakes {
+            self.wake(state, Waiting::Woken);
+        } else {
+            drop(state);
+        }
+        if pauses {
+            self.pause();
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn pause(&self) {
+        let source = self.with(|state| {
+            state.paused = !matches!(state.source, Source::None);
+            state.source.clone()
+        });
+        if !source.pause() {
+            self.with(|state| state.paused = false);
+            self.forget_source();
+        }
+    }
+
+    pub(super) fn feed_eof(&self) {
+        let mut state = self.0.borrow_mut();
+        state.eof = true;
+        if matches!(state.waiting, Waiting::For(_)) {
+            self.wake(state, Waiting::Woken);
+        }
+    }
+
+    pub(super) fn fail(&self, error: Rc<io::Error>) {
+        let mut state = self.0.borrow_mut();
+        state.error = Some(error);
+        if matches!(state.waiting, Waiting::For(_)) {
+            self.wake(state, Waiting::Nobody);
+        }
+    }
+
+    pub(super) fn exception(&self) -> Option<io::Error> {
+        self.0.borrow().error.as_deref().map(|_| ()).and_then(|()| self.0.borrow().error.as_ref().map(repeat))
+    }
+
+    pub(super) fn refuse(&self) -> Result<()> {
+        self.0.borrow().refuse()
+    }
+
+    /// Wakes the read that waits, and keeps its waker, as the next one is most likely the same task's.
+    fn wake(&self, mut state: RefMut<'_, State>, waiting: Waiting) {
+        state.waiting = waiting;
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake_by_ref();
+            let mut state = self.0.borrow_mut();
+            if state.waker.is_none() && !state.deaf {
+                state.waker = Some(waker);
+            }
+        }
+    }
+
+    // ---- reading ---------------------------------------------------------------------------------------------
+
+    /// One attempt of a read, and if it has to wait, the wait. `suspended` is the read's own memory of having waited.
+    pub(super) fn poll_read<T>(
+        &self,
+        context: &mut Context<'_>,
+        suspended: &mut bool,
+        mut attempt: impl FnMut(&mut State) -> Step<T>,
+    ) -> Poll<Result<T>> {
+        if *suspended && gives_way(context) {
+            return Poll::Pending;
+        }
+        let mut state = self.0.borrow_mut();
+        let owed = *suspended && state.waiting == Waiting::Woken;
+        state.waiting = Waiting::Nobody;
+        *suspended = false;
+        if !owed {
+            state.refuse()?;
+        }
+        let need = match attempt(&mut state) {
+            Step::Done(outcome) => {
+                let resumes = state.paused && state.len() <= state.limit;
+                if resumes {
+                    self.resume(state);
+                }
+                return Poll::Ready(outcome);
+            }
+            Step::Need(need) => need,
+        };
+        state.refuse()?;
+        *suspended = true;
+        state.waiting = Waiting::For(need);
+        let old = match &state.waker {
+            Some(waker) if waker.will_wake(context.waker()) => None,
+            _ => state.waker.replace(context.waker().clone()),
+        };
+        if state.paused {
+            // To wait while the transport waits would be to wait for ever.
+            self.resume(state);
+        } else {
+            drop(state);
+        }
+        drop(old);
+        Poll::Pending
+    }
+
+    /// As [`poll_read`](Self::poll_read), for reads that keep no memory of their own between polls.
+    pub(super) fn poll_anew<T>(
+        &self,
+        context: &mut Context<'_>,
+        attempt: impl FnMut(&mut State) -> Step<T>,
+    ) -> Poll<Result<T>> {
+        let mut suspended = self.with(|state| state.waiting != Waiting::Nobody);
+        self.poll_read(context, &mut suspended, attempt)
+    }
+
+    #[cold]
+    fn resume(&self, mut state: RefMut<'_, State>) {
+        state.paused = false;
+        let source = state.source.clone();
+        drop(state);
+        source.resume();
+    }
+
+    /// Lets the transport go on if few enough bytes are left.
+    pub(super) fn resume_if_low(&self) {
+        let state = self.0.borrow_mut();
+        if state.paused && state.len() <= state.limit {
+            self.resume(state);
+        }
+    }
+
+    /// A read that waited was given up.
+    pub(super) fn stop_waiting(&self) {
+        let waker = self.with(|state| {
+            state.waiting = Waiting::Nobody;
+            state.waker.take()
+        });
+        drop(waker);
+    }
+
+    /// The reader is gone. What comes is dropped from now on; that the connection ends is still noticed, so a paused
+    /// transport goes on.
+    pub(super) fn abandon(&self) {
+        let mut state = self.0.borrow_mut();
+        state.deaf = true;
+        state.waiting = Waiting::Nobody;
+        state.buffer.clear();
+        state.lent = 0;
+        let (waker, paused) = (state.waker.take(), std::mem::take(&mut state.paused));
+        let source = std::mem::take(&mut state.source);
+        drop(state);
+        drop(waker);
+        if paused {
+            source.resume();
+        }
+    }
+
+    /// What it is like, for `Debug`.
+    pub(super) fn describe(&self) -> String {
+        use std::fmt::Write as _;
+        let Ok(state) = self.0.try_borrow() else { return String::from(" in use") };
+        let mut text = String::new();
+        if state.len() > 0 {
+            let _ = write!(text, " {} bytes", state.len());
+        }
+        if state.eof {
+            text.push_str(" eof");
+        }
+        if state.limit != super::DEFAULT_LIMIT {
+            let _ = write!(text, " limit={}", state.limit);
+        }
+        if matches!(state.waiting, Waiting::For(_)) {
+            text.push_str(" waiting");
+        }
+        if let Some(error) = &state.error {
+            let _ = write!(text, " exception={error}");
+        }
+        if state.paused {
+            text.push_str(" paused");
+        }
+        text
+    }
+}

@@ -1,0 +1,59 @@
+//! Tasks, from inside the running loop (asyncio: coroutines and tasks).
+//!
+//! * this file: making tasks, and asking which there are;
+//! * `sleep` — giving up time, or one pass;
+//! * `to_thread` — work that blocks, out of the loop's way;
+//! * `give_way` — how an await of this crate yields to a cancellation.
+
+mod give_way;
+mod sleep;
+mod to_thread;
+
+use loop_core::{LoopTask, Result, TaskRef};
+
+use crate::policy::get_running_loop;
+
+pub use sleep::{YieldNow, sleep, yield_now};
+pub use to_thread::{Carry, to_thread, to_thread_with};
+
+/// Makes a task of the running loop that drives a coroutine (asyncio: `create_task`). Its first step is in the next
+/// pass; it goes on whether or not anybody keeps the handle.
+///
+/// ```
+/// loop_api::run(async {
+///     let task = loop_api::create_task(async { 6 * 7 })?;
+///     assert_eq!(task.await?, 42);
+///     Ok::<_, loop_api::TaskError>(())
+/// })??;
+/// # Ok::<(), loop_api::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// [`LoopError::NoRunningLoop`](crate::LoopError::NoRunningLoop) outside of a loop; the coroutine is dropped.
+#[track_caller]
+pub fn create_task<F>(coroutine: F) -> Result<LoopTask<F::Output>>
+where
+    F: Future + 'static,
+{
+    get_running_loop()?.create_task(coroutine)
+}
+
+/// The task whose step runs, none in a plain callback (asyncio: `current_task`). Of a loop by name, ask
+/// [`EventLoop::current_task`](crate::EventLoop::current_task).
+///
+/// # Errors
+///
+/// [`LoopError::NoRunningLoop`](crate::LoopError::NoRunningLoop) outside of a loop.
+pub fn current_task() -> Result<Option<TaskRef>> {
+    Ok(get_running_loop()?.current_task())
+}
+
+/// The unfinished tasks of the running loop, in the order of their creation (asyncio: `all_tasks`).
+///
+/// # Errors
+///
+/// [`LoopError::NoRunningLoop`](crate::LoopError::NoRunningLoop) outside of a loop.
+pub fn all_tasks() -> Result<Vec<TaskRef>> {
+    Ok(get_running_loop()?.all_tasks())
+}
