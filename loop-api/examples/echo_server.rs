@@ -50,7 +50,8 @@ fn main() -> asyncio::Result<()> {
     let lp = asyncio::new_event_loop()?;
     asyncio::set_event_loop(Some(&lp));
 
-    let server = lp.run_until_complete(lp.create_server(Echo::default, address.as_str(), ServerOptions::default()))??;
+    let server =
+        lp.run_until_complete(lp.create_server(Echo::default, address.as_str(), ServerOptions::default()))??;
     println!("listening on {:?} ({}); Ctrl-C ends it", server.local_addr(), lp.backend_name());
 
     // Signals come in on a thread of their own; `stop` from there wakes the loop.

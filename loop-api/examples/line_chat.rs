@@ -50,10 +50,9 @@ fn main() -> asyncio::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| String::from("127.0.0.1:7001"));
     asyncio::run(async move {
         let room = Rc::new(RefCell::new(Room::default()));
-        let server = asyncio::start_server(address.as_str(), move |reader, writer| {
-            guest(Rc::clone(&room), reader, writer)
-        })
-        .await?;
+        let server =
+            asyncio::start_server(address.as_str(), move |reader, writer| guest(Rc::clone(&room), reader, writer))
+                .await?;
         println!("listening on {:?}", server.local_addr());
         server.serve_forever().await
     })?

@@ -196,9 +196,8 @@ async fn other_thread() -> Outcome {
                 return 0;
             }
         }
-        let coroutine = handle.run_coroutine_threadsafe(|| async {
-            asyncio::sleep(Duration::from_millis(1)).await.map(|()| 42)
-        });
+        let coroutine =
+            handle.run_coroutine_threadsafe(|| async { asyncio::sleep(Duration::from_millis(1)).await.map(|()| 42) });
         coroutine.ok().and_then(|future| future.result(None).ok()).and_then(Result::ok).unwrap_or(0)
     });
     // Joined in the executor: the loop must not wait for a thread that waits for the loop.

@@ -30,10 +30,37 @@ pub enum Error {
     /// The time passed first (asyncio: `TimeoutError`).
     #[error("timed out")]
     TimedOut,
+    /// The stream ended before everything that was to be read had come (asyncio: `IncompleteReadError`).
+    #[error("the stream ended after {} bytes {}", .partial.len(), expectation(*.expected))]
+    IncompleteRead {
+        /// What had come.
+        partial: Vec<u8>,
+        /// How much was to be read, where that was a count.
+        expected: Option<usize>,
+    },
+    /// More than the reader's limit precedes the separator, or came without one (asyncio: `LimitOverrunError`). The
+    /// bytes are still there, to be read otherwise.
+    #[error("the separator is {}, and the bytes before it exceed the limit", if *.found { "found" } else { "not found" })]
+    LimitOverrun {
+        /// So many bytes can be read without touching a separator.
+        consumed: usize,
+        /// Whether the separator was found, right behind them.
+        found: bool,
+    },
+    /// A line is longer than the reader's limit, and was dropped (asyncio: `ValueError`).
+    #[error("a line is longer than the limit of {limit} bytes")]
+    LineTooLong {
+        /// The limit.
+        limit: usize,
+    },
 }
 
 /// `std::result::Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+fn expectation(expected: Option<usize>) -> String {
+    expected.map_or_else(|| String::from("without the separator"), |expected| format!("of {expected}"))
+}
 
 impl Error {
     /// Whether this is a cancellation (`CancelledError`), which ordinary error handling should let through.
@@ -78,6 +105,8 @@ impl From<Error> for io::Error {
         match error {
             Error::Io(error) => error,
             Error::TimedOut => Self::new(io::ErrorKind::TimedOut, error),
+            Error::IncompleteRead { .. } => Self::new(io::ErrorKind::UnexpectedEof, error),
+            Error::LimitOverrun { .. } | Error::LineTooLong { .. } => Self::new(io::ErrorKind::InvalidData, error),
             other => Self::other(other),
         }
     }

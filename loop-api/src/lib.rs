@@ -31,6 +31,7 @@
 //! | policies | [`get_running_loop`], [`get_event_loop`], [`set_event_loop`], [`new_event_loop`], [`Policy`] | `policy`, `current` |
 //! | runners | [`run`], [`Runner`] | `runner` |
 //! | coroutines and tasks | [`create_task`], [`sleep`], [`to_thread`], [`catch_cancelled`], … | `tasks` |
+//! | streams | [`open_connection`], [`start_server`], [`StreamReader`], [`StreamWriter`] | `streams` |
 //! | event loop | [`EventLoop`], [`LoopHandle`], [`Handle`], [`TimerHandle`] | loop-core |
 //! | futures | [`LoopFuture`], [`LoopTask`], [`ConcurrentFuture`]; the traits [`Future`] and [`Task`] | loop-core |
 //! | transports and protocols | [`Transport`], [`Protocol`], [`Server`], [`Socket`] | loop-core |
@@ -77,6 +78,7 @@ mod error;
 mod policy;
 mod runner;
 mod select;
+mod streams;
 mod tasks;
 
 pub use error::{Error, Result};
@@ -86,16 +88,18 @@ pub use loop_core::{
     Address, Backend, BindTo, CallbackHandle, CallbackId, Cancelled, Capabilities, CatchCancelled, Completer,
     ConcurrentFuture, ConnectOptions, ConnectTo, Context, ContextToken, ContextVar, Delay, Error as LoopError,
     EventLoop, ExceptionContext, ExceptionHandler, Executor, Fatal, Future, Handle, Job, LoopBuilder, LoopFuture,
-    LoopHandle, LoopTask, Panicked, Protocol, ProtocolRef, Raise, RemoteHandle, Server, ServerOptions, Sleep, Socket,
+    LoopHandle, LoopTask, Panicked, Protocol, ProtocolRef, Raise, RemoteHandle, ServerOptions, Sleep, SockAddr, Socket,
     Task, TaskError, TaskRef, TimerHandle, Transport, WaitError, catch_cancelled, fatal,
 };
-// pub use loop_executor::ThreadPoolExecutor;
+pub use loop_executor::ThreadPoolExecutor;
 pub use policy::{
     DefaultPolicy, Policy, get_event_loop, get_event_loop_policy, get_running_loop, new_event_loop, set_event_loop,
     set_event_loop_policy,
 };
 pub use runner::{Runner, RunnerBuilder, run};
 pub use select::{BackendKind, LoopOptions, available_backends};
-pub use tasks::{
-    Carry, YieldNow, all_tasks, create_task, current_task, sleep, to_thread, to_thread_with, yield_now,
+pub use streams::{
+    DEFAULT_LIMIT, HandlerOutput, Lines, ReadTransport, Server, StreamFeeder, StreamReader, StreamWriter,
+    open_connection, open_connection_with, start_server, start_server_with,
 };
+pub use tasks::{Carry, YieldNow, all_tasks, create_task, current_task, sleep, to_thread, to_thread_with, yield_now};

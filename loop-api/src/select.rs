@@ -8,9 +8,10 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::str::FromStr;
-use std::sync::Once;
+use std::sync::{Arc, Once};
 
-use loop_core::{Backend, EventLoop, LoopBuilder, Result};
+use loop_core::{Backend, EventLoop, Executor, LoopBuilder, Result};
+use loop_executor::ThreadPoolExecutor;
 
 /// A backend that this crate knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -129,7 +130,8 @@ impl LoopOptions {
             static SAID: Once = Once::new();
             SAID.call_once(|| tracing::info!("event loops use {}: {kind}: {error}", choice.backend.name()));
         }
-        let mut builder = LoopBuilder::new(checked(choice.backend));
+        let mut builder = LoopBuilder::new(checked(choice.backend))
+            .default_executor(|| Ok(Arc::new(ThreadPoolExecutor::new()) as Arc<dyn Executor>));
         if let Some(on) = self.debug {
             builder = builder.debug(on);
         }
@@ -165,10 +167,7 @@ struct Choice<B> {
 }
 
 /// The policy, apart from the environment and the kernel.
-fn choose<B>(
-    wanted: Option<BackendKind>,
-    mut open: impl FnMut(BackendKind) -> io::Result<B>,
-) -> io::Result<Choice<B>> {
+fn choose<B>(wanted: Option<BackendKind>, mut open: impl FnMut(BackendKind) -> io::Result<B>) -> io::Result<Choice<B>> {
     let candidates = wanted.as_ref().map_or(BackendKind::ALL, std::slice::from_ref);
     let mut passed_over = Vec::new();
     for &kind in candidates {

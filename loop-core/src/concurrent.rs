@@ -26,7 +26,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub(crate) use shared::{Runnable, Shared};
+pub(crate) use shared::{Called, Rest, Runnable, Shared};
 
 use crate::{Error, TaskError};
 

@@ -99,7 +99,8 @@ impl EventLoop {
     ///
     /// # Errors
     ///
-    /// The operating system's, with the address in its text; [`Error::Connect`] where several addresses failed for
+    /// [`Error::InvalidArgument`] for a socket that is no stream. The operating system's, with the address in its text;
+    /// [`Error::Connect`] where several addresses failed for
     /// different reasons, or all were asked for; the resolver's; [`Error::Task`] with the panic where the factory failed.
     pub async fn create_connection<P: Protocol>(
         &self,
@@ -109,7 +110,10 @@ impl EventLoop {
     ) -> Result<(Transport, ProtocolRef<P>)> {
         self.inner.check_open()?;
         let socket = match connect_to.into() {
-            ConnectTo::Socket(socket) => socket,
+            ConnectTo::Socket(socket) => {
+                self.check_stream(&socket)?;
+                socket
+            }
             ConnectTo::Address(Address::Socket(addr)) if addr.as_socket().is_none() => {
                 let socket = self.socket(addr.domain(), Type::STREAM)?;
                 self.connect_addr(&socket, addr).await?;
@@ -149,7 +153,7 @@ impl EventLoop {
         factory: impl FnOnce() -> P,
         socket: Socket,
     ) -> Result<(Transport, ProtocolRef<P>)> {
-        self.inner.check_open()?;
+        self.check_stream(&socket)?;
         self.start_connection(factory, socket).await
     }
 
@@ -158,6 +162,8 @@ impl EventLoop {
         factory: impl FnOnce() -> P,
         socket: Socket,
     ) -> Result<(Transport, ProtocolRef<P>)> {
+        // Bytes that a dropped receive had received come to the protocol first.
+        self.inner.settled(socket.key()).await;
         let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(factory));
         let protocol = match made {
             Ok(protocol) => Rc::new(RefCell::new(protocol)),

@@ -4,10 +4,9 @@
 //! A completion that arrives is kept until its entry in the ready queue comes up; then it goes to the operation's
 //! target: a future that waits, a sink (transport, server, watch), or nobody, in which case what it carries is
 //! disposed of: an accepted connection is closed, a lent buffer given back, received bytes kept for the socket's next
-//! read.
+//! read (see [`Stash`]).
 
-use std::collections::HashMap;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -22,6 +21,7 @@ use crate::fd::FdKey;
 use crate::op::{Completion, Event, Op, Outcome, Submitted};
 use crate::op_table::{OpKey, OpTable, Target};
 use crate::ready::Ready;
+use crate::stash::Stash;
 use crate::task::{cancel_pending, withhold};
 
 /// How long a close waits for operations that the kernel does not let go of.
@@ -44,13 +44,12 @@ pub(crate) trait Flush {
 pub(crate) struct Driver {
     backend: Box<dyn Backend>,
     ops: OpTable,
-    /// Bytes that were received for a read that nobody waited for any more: they are the socket's next ones.
-    stash: HashMap<FdKey, Vec<u8>>,
+    stash: Stash,
 }
 
 impl Driver {
     pub(crate) fn new(backend: Box<dyn Backend>) -> Self {
-        Self { backend, ops: OpTable::new(), stash: HashMap::new() }
+        Self { backend, ops: OpTable::new(), stash: Stash::default() }
     }
 
     pub(crate) fn backend(&self) -> &dyn Backend {
@@ -61,17 +60,26 @@ impl Driver {
         self.backend.capabilities()
     }
 
-    /// Gives the outcome that nobody waits for back to where it belongs.
-    fn dispose(&mut self, op: Option<Op>, result: io::Result<Outcome>) {
+    /// Gives an outcome that nobody waits for back to where it belongs. Of a receive that was dropped while it was under
+    /// way, this is the end: whoever waited for that is to be woken.
+    fn dispose(&mut self, op: Option<Op>, result: io::Result<Outcome>, was_abandoned: bool) -> Vec<Waker> {
         match (op, result) {
             (_, Ok(Outcome::Accepted(fd))) => self.backend.close(&mut self.ops, fd),
-            (Some(Op::Recv { fd, mut buf, limit }), Ok(Outcome::Count(count))) if count > 0 => {
+            (Some(Op::Recv { fd, mut buf, limit }), result) => {
                 let start = buf.len();
-                grow(&mut buf, count, limit);
-                self.stash.entry(fd).or_default().extend_from_slice(&buf[start..]);
+                if let Ok(Outcome::Count(count)) = result {
+                    grow(&mut buf, count, limit);
+                }
+                if was_abandoned {
+                    return self.stash.landed(fd, &buf[start..]);
+                }
+                if buf.len() > start {
+                    self.stash.put(fd, &buf[start..]);
+                }
             }
             _ => {}
         }
+        Vec::new()
     }
 
     /// The operation is over: its slot is free from here on.
@@ -80,10 +88,6 @@ impl Driver {
         self.ops.remove(key)
     }
 
-    fn close_fd(&mut self, fd: FdKey) {
-        self.stash.remove(&fd);
-        self.backend.close(&mut self.ops, fd);
-    }
 }
 
 /// A backend's count of received bytes becomes the buffer's new length.
@@ -127,6 +131,7 @@ impl Inner {
         let Some(Completion { op: key, event }) = self.arrived.borrow_mut().pop_front() else { return };
         let sink = self.with_driver(|driver| match driver.ops.target_mut(key) {
             Some(Target::Sink(sink)) => Some(Rc::clone(sink)),
+            Some(Target::Loose(sink)) => sink.upgrade(),
             _ => None,
         });
         match sink.flatten() {
@@ -146,22 +151,16 @@ impl Inner {
         let woken = self.with_driver(|driver| {
             let result = match event {
                 Event::Final(result) => result,
-                Event::More(outcome) => {
-                    driver.dispose(None, Ok(outcome));
-                    return None;
-                }
+                Event::More(outcome) => return (None, driver.dispose(None, Ok(outcome), false)),
                 Event::Resume => {
                     // Whoever waited for it is gone: it was cancelled, and its final completion is on the way.
-                    if matches!(driver.ops.target_mut(key), None | Some(Target::Nobody)) {
-                        return None;
+                    if !matches!(driver.ops.target_mut(key), Some(Target::Future { .. })) {
+                        return (None, Vec::new());
                     }
                     match driver.backend.resume(&mut driver.ops, key) {
                         Submitted::Done(result) => result,
-                        Submitted::More(outcome) => {
-                            driver.dispose(None, Ok(outcome));
-                            return None;
-                        }
-                        Submitted::Queued | Submitted::Unsupported => return None,
+                        Submitted::More(outcome) => return (None, driver.dispose(None, Ok(outcome), false)),
+                        Submitted::Queued | Submitted::Unsupported => return (None, Vec::new()),
                     }
                 }
             };
@@ -169,16 +168,16 @@ impl Inner {
             match driver.ops.target_mut(key) {
                 Some(Target::Future { waker, result: place }) => {
                     *place = Some(result);
-                    waker.take()
+                    (waker.take(), Vec::new())
                 }
                 _ => {
                     let op = driver.ops.remove(key).map(|removed| removed.0);
-                    driver.dispose(op, result);
-                    None
+                    (None, driver.dispose(op, result, true))
                 }
             }
         });
-        if let Some(Some(waker)) = woken {
+        let (waker, others) = woken.unwrap_or_default();
+        for waker in waker.into_iter().chain(others) {
             self.guard(|| waker.wake(), || ExceptionContext::new("Exception in a foreign waker"));
         }
     }
@@ -227,6 +226,13 @@ impl Inner {
         self.with_driver(|driver| driver.backend.cancel(&mut driver.ops, key));
     }
 
+    /// A sink's operation keeps the sink alive, or does not: then it can be let go of while it waits.
+    pub(crate) fn hold_sink(&self, key: OpKey, sink: &Rc<dyn Sink>, hold: bool) {
+        let target = if hold { Target::Sink(Rc::clone(sink)) } else { Target::Loose(Rc::downgrade(sink)) };
+        let old = self.with_driver(|driver| driver.ops.target_mut(key).map(|place| std::mem::replace(place, target)));
+        drop(old);
+    }
+
     /// An operation's sink is gone: whatever it comes to is disposed of.
     pub(crate) fn abandon_op(&self, key: OpKey) {
         let target = self.with_driver(|driver| {
@@ -250,8 +256,15 @@ impl Inner {
         self.with_backend(|backend, _| backend.adopt(fd))
     }
 
+    /// Refused while operations are in flight on it, and while received bytes are kept for it.
     pub(crate) fn release_fd(&self, fd: FdKey) -> io::Result<std::os::fd::OwnedFd> {
-        self.with_backend(|backend, ops| backend.release(ops, fd))
+        self.with_driver(|driver| {
+            if driver.stash.has(fd) {
+                return Err(io::Error::from(io::ErrorKind::ResourceBusy));
+            }
+            driver.backend.release(&mut driver.ops, fd)
+        })
+        .unwrap_or_else(|| Err(closed()))
     }
 
     pub(crate) fn control(&self, fd: FdKey, control: &Control<'_>) -> io::Result<Reply> {
@@ -263,7 +276,11 @@ impl Inner {
     }
 
     pub(crate) fn close_fd(&self, fd: FdKey) {
-        self.with_driver(|driver| driver.close_fd(fd));
+        let left = self.with_driver(|driver| {
+            driver.backend.close(&mut driver.ops, fd);
+            driver.stash.forget(fd)
+        });
+        drop(left);
     }
 
     pub(crate) fn send_now(&self, fd: FdKey, bufs: &[io::IoSlice<'_>]) -> Option<io::Result<usize>> {
@@ -280,19 +297,27 @@ impl Inner {
 
     /// Bytes that an earlier read, dropped in time, left for this socket.
     pub(crate) fn take_stash(&self, fd: FdKey, limit: usize) -> Option<Vec<u8>> {
-        self.with_driver(|driver| {
-            if driver.stash.is_empty() {
-                return None;
+        self.with_driver(|driver| driver.stash.take(fd, limit)).flatten()
+    }
+
+    /// Waits until no dropped receive of this socket is under way any more: what it may have received comes first.
+    pub(crate) async fn settled(&self, fd: FdKey) {
+        let unsettled = || self.with_driver(|driver| driver.stash.is_unsettled(fd)).unwrap_or(false);
+        if !unsettled() {
+            return;
+        }
+        poll_fn(|context| {
+            if cancel_pending() {
+                return withhold(context);
             }
-            let bytes = driver.stash.get_mut(&fd)?;
-            let rest = bytes.split_off(limit.min(bytes.len()));
-            let taken = std::mem::replace(bytes, rest);
-            if bytes.is_empty() {
-                driver.stash.remove(&fd);
+            if !unsettled() {
+                return Poll::Ready(());
             }
-            Some(taken)
+            let waker = context.waker().clone();
+            self.with_driver(|driver| driver.stash.wait(fd, waker));
+            Poll::Pending
         })
-        .flatten()
+        .await;
     }
 
     /// At close: ends every operation, and the backend with them.
@@ -445,13 +470,17 @@ impl Drop for OpFuture {
     fn drop(&mut self) {
         let OpState::InFlight(key) = self.state else { return };
         let dropped = self.inner.with_driver(|driver| {
-            let target = driver.ops.target_mut(key).map(std::mem::take);
+            let mut target = driver.ops.target_mut(key).map(std::mem::take);
             if driver.ops.is_in_flight(key) {
+                if let Some(Op::Recv { fd, .. }) = driver.ops.get(key) {
+                    driver.stash.abandon(*fd);
+                }
                 driver.backend.cancel(&mut driver.ops, key);
-            } else if let Some(Target::Future { result: Some(result), .. }) = target {
+            } else if let Some(Target::Future { result, .. }) = &mut target
+                && let Some(result) = result.take()
+            {
                 let op = driver.ops.remove(key).map(|removed| removed.0);
-                driver.dispose(op, result);
-                return None;
+                driver.dispose(op, result, false);
             }
             target
         });

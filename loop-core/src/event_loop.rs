@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::at_close::AtCloseList;
 use crate::backend::{Backend, Capabilities};
 use crate::builder::LoopBuilder;
 use crate::context::Context;
@@ -67,6 +68,8 @@ pub(crate) struct Inner {
     pub(crate) exception_handler: RefCell<Option<ExceptionHandler>>,
     pub(crate) executor: DefaultExecutor,
     pub(crate) watches: crate::watch::Watches,
+    /// Open connections and servers.
+    pub(crate) at_close: AtCloseList,
     pub(crate) debug: Cell<bool>,
     slow_callback: Cell<Duration>,
     running: Cell<bool>,
@@ -117,6 +120,8 @@ impl Inner {
         self.check_runnable()?;
         let _unowned = Unowned(self);
         let _run = Run::begin(self);
+        // What was written between runs has no pass to end with.
+        self.flush_writes();
         loop {
             self.passes.set(self.passes.get() + 1);
             self.run_pass()?;
@@ -189,20 +194,22 @@ impl Inner {
         }
     }
 
+    /// Sends what was written. What protocols write when they are told to resume leaves with it: nothing written waits for
+    /// another pass, which might be long in coming. (That ends: only a writer that was paused is told to resume.)
     pub(crate) fn flush_writes(self: &Rc<Self>) {
-        if self.dirty.borrow().is_empty() {
-            return;
-        }
-        let dirty = self.dirty.take();
-        for flush in &dirty {
-            Rc::clone(flush).flush(self);
-        }
-        let mut place = self.dirty.borrow_mut();
-        if place.is_empty() {
-            // Kept for its capacity; what was flushed is let go of first.
-            let mut dirty = dirty;
-            dirty.clear();
-            *place = dirty;
+        while !self.dirty.borrow().is_empty() {
+            let mut dirty = self.dirty.take();
+            let mut finally = Finally::new(self);
+            for flush in dirty.drain(..) {
+                finally.run(|| flush.flush(self), || ExceptionContext::new("Exception while what was written was sent"));
+            }
+            let mut place = self.dirty.borrow_mut();
+            if place.is_empty() {
+                // Kept for its capacity.
+                *place = dirty;
+            }
+            drop(place);
+            finally.end();
         }
     }
 
@@ -255,6 +262,7 @@ impl Inner {
         timers.into_iter().for_each(|target| finally.dispose(target));
         self.orphan_tasks(&mut finally);
         self.watches.take().into_iter().for_each(|watch| finally.dispose(watch));
+        self.at_close.take().into_iter().for_each(|it| it.loop_closed(&mut finally));
         self.dirty.take().into_iter().for_each(|flush| finally.dispose(flush));
         self.closed_at.set(Some((self.now(), Instant::now())));
         self.close_driver(&mut finally);
@@ -344,6 +352,7 @@ impl EventLoop {
             exception_handler: RefCell::new(None),
             executor,
             watches: crate::watch::Watches::default(),
+            at_close: AtCloseList::default(),
             debug: Cell::new(debug),
             slow_callback: Cell::new(Duration::from_millis(100)),
             running: Cell::new(false),

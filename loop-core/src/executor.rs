@@ -15,7 +15,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::concurrent::{ConcurrentFuture, Runnable, Shared};
+use crate::concurrent::{Called, ConcurrentFuture, Rest, Runnable, Shared};
 use crate::{Error, TaskError};
 
 /// A pool of threads for blocking work (asyncio: `concurrent.futures.Executor`).
@@ -80,10 +80,18 @@ impl Job {
 
     /// Runs the closure in this thread and completes the future with its value, or with
     /// [`TaskError::Panicked`]. Does nothing if the future was cancelled meanwhile.
-    pub fn run(mut self) {
-        if let Some(shared) = self.0.take() {
-            shared.run();
-        }
+    pub fn run(self) {
+        drop(self.call());
+    }
+
+    /// The first step of [`run`](Self::run), for a pool that wants to count its thread as free before
+    /// anyone can see the outcome and hand in the next job: runs the closure and keeps the outcome to
+    /// itself.
+    pub fn call(mut self) -> Ended {
+        Ended(self.0.take().map(|shared| {
+            let called = shared.call();
+            (shared, called)
+        }))
     }
 
     /// Drops the closure unrun and ends the future as cancelled: what a pool does with its queue when
@@ -114,6 +122,60 @@ impl Drop for Job {
         if let Some(shared) = self.0.take() {
             shared.fail(TaskError::Abandoned);
         }
+    }
+}
+
+/// A job whose closure has returned, while nobody knows of it yet; see [`Job::call`].
+///
+/// Dropping it takes the remaining steps.
+#[must_use = "the outcome becomes known when this is dropped"]
+pub struct Ended(Option<(Arc<dyn Runnable>, Called)>);
+
+/// What is left of a job when its outcome is known: the user's callbacks and destructors, which may take
+/// their time. Dropping it runs them.
+#[must_use = "the callbacks run when this is dropped"]
+pub struct Aftermath(Option<Rest>);
+
+impl Ended {
+    /// Whether done callbacks were added so far, so that [`tell`](Self::tell) will not be the end of it.
+    #[must_use]
+    pub fn has_callbacks(&self) -> bool {
+        self.0.as_ref().is_some_and(|(shared, _)| shared.has_callbacks())
+    }
+
+    /// The second step: completes the future, and tells its notifier and the threads that wait. This does
+    /// not take long. If there is more to do, it is in the answer.
+    pub fn tell(mut self) -> Option<Aftermath> {
+        let (shared, called) = self.0.take()?;
+        shared.tell(called).map(|rest| Aftermath(Some(rest)))
+    }
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        if let Some((shared, called)) = self.0.take() {
+            drop(shared.tell(called).map(|rest| Aftermath(Some(rest))));
+        }
+    }
+}
+
+impl Drop for Aftermath {
+    fn drop(&mut self) {
+        if let Some(rest) = self.0.take() {
+            rest();
+        }
+    }
+}
+
+impl fmt::Debug for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ended").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Aftermath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Aftermath").finish_non_exhaustive()
     }
 }
 

@@ -1,5 +1,6 @@
 //! The core.
 mod address;
+mod at_close;
 mod backend;
 mod buffer;
 mod builder;
@@ -33,6 +34,7 @@ mod server;
 mod shared;
 mod sleep;
 mod socket;
+mod stash;
 #[doc(hidden)]
 pub mod sync;
 mod task;
@@ -66,6 +68,7 @@ pub use protocol::{Protocol, ProtocolRef};
 pub use running::fork_generation;
 pub use server::{BindTo, Server, ServerOptions};
 pub use sleep::Sleep;
+pub use socket2::SockAddr;
 pub use socket::Socket;
 pub use task::{CatchCancelled, LoopTask, Raise, Task, TaskRef, catch_cancelled};
 pub use transport::Transport;

@@ -14,7 +14,7 @@ use std::cell::UnsafeCell;
 use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::Waker;
 
 use crate::op::{Op, Outcome};
@@ -62,6 +62,8 @@ pub(crate) enum Target {
     Future { waker: Option<Waker>, result: Option<io::Result<Outcome>> },
     /// To a transport, a server or a watch.
     Sink(Rc<dyn crate::driver::Sink>),
+    /// To one that may be let go of while it waits: a connection that is not reading.
+    Loose(Weak<dyn crate::driver::Sink>),
 }
 
 struct Slot {

@@ -3,6 +3,9 @@
 //! A listener is one multishot accept. Being out of descriptors or memory is reported once and pauses that listener for a
 //! second; any other failure is reported, and accepting goes on. A connection whose factory fails is closed, and the
 //! server goes on.
+//!
+//! Who keeps whom: while it serves, a server keeps itself, so that letting go of it does not end it; its connections keep
+//! it as well. Its listeners know it weakly. The loop's close ends all of that.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -14,11 +17,12 @@ use std::time::Duration;
 use socket2::{Domain, SockAddr, Type};
 
 use crate::address::{Address, with_context};
+use crate::at_close::AtClose;
 use crate::control::Control;
 use crate::driver::{Resumed, Sink, Started};
 use crate::error::{Error, Result};
 use crate::event_loop::{EventLoop, Inner};
-use crate::exception::ExceptionContext;
+use crate::exception::{ExceptionContext, Finally};
 use crate::fd::FdKey;
 use crate::future::LoopFuture;
 use crate::handle::TimerHandle;
@@ -135,6 +139,10 @@ struct ServerInner {
     next_connection: Cell<u64>,
     closed: Cell<bool>,
     serving: Cell<bool>,
+    /// Itself, while it serves.
+    keep: RefCell<Option<Rc<Self>>>,
+    /// Its place among what hears of the loop's close.
+    place: Cell<Option<usize>>,
     /// Those who wait for the end.
     waiters: RefCell<Vec<LoopFuture<()>>>,
     /// The one `serve_forever`.
@@ -156,7 +164,7 @@ impl Drop for Membership {
 
 impl ServerInner {
     fn wake_if_over(&self) {
-        if self.closed.get() && self.connections.borrow().is_empty() {
+        if self.is_over() {
             for waiter in self.waiters.take() {
                 // Whoever waited may be gone.
                 let _ = waiter.set_result(());
@@ -180,19 +188,30 @@ impl ServerInner {
             forever.cancel();
         }
         self.wake_if_over();
+        // The caller has a hold of its own.
+        let keep = self.keep.take();
+        drop(keep);
     }
 
     fn start(self: &Rc<Self>) -> Result<()> {
         if self.closed.get() {
             return Err(Error::ServerClosed);
         }
-        if self.serving.replace(true) {
+        if self.serving.get() {
             return Ok(());
         }
-        for listener in self.listeners.borrow().iter() {
-            listener.socket.listen(self.options.backlog)?;
-            listener.arm();
+        // All listen before the first accepts: a factory may do anything, close this server included.
+        let listeners: Vec<_> = self.listeners.borrow().clone();
+        for listener in &listeners {
+            if let Err(error) = listener.socket.control(&Control::Listen(clamp(self.options.backlog))) {
+                let what = "error while attempting to listen on address";
+                let address = listener.socket.local_addr().map_or_else(|error| error.to_string(), |addr| show(&addr));
+                return Err(Error::Io(with_context(error, what, &address)));
+            }
         }
+        self.serving.set(true);
+        self.keep.replace(Some(Rc::clone(self)));
+        listeners.iter().for_each(Listener::arm);
         Ok(())
     }
 
@@ -211,6 +230,7 @@ impl ServerInner {
             Err(payload) => {
                 let panic = crate::error::Panicked::new(payload);
                 tracing::debug!(%panic, "a protocol factory failed");
+                drop(socket);
                 if let Some(context) = failed("the protocol factory failed") {
                     self.inner.report(&context.exception(panic));
                 }
@@ -230,6 +250,32 @@ impl ServerInner {
             }
         }
     }
+}
+
+impl AtClose for ServerInner {
+    fn loop_closed(self: Rc<Self>, finally: &mut Finally<'_>) {
+        self.closed.set(true);
+        self.serving.set(false);
+        let listeners = self.listeners.take();
+        finally.dispose(listeners);
+        let waiting = (self.waiters.take(), self.forever.take());
+        finally.dispose(waiting);
+        let keep = self.keep.take();
+        finally.dispose(keep);
+        finally.dispose(self);
+    }
+}
+
+impl Drop for ServerInner {
+    fn drop(&mut self) {
+        if let Some(place) = self.place.take() {
+            self.inner.at_close.remove(place);
+        }
+    }
+}
+
+fn clamp(backlog: u32) -> i32 {
+    i32::try_from(backlog).unwrap_or(i32::MAX)
 }
 
 struct Listener {
@@ -286,8 +332,9 @@ impl Listener {
         let message = if exhausted { "socket.accept() out of system resource" } else { "socket.accept() failed" };
         self.inner.report(&ExceptionContext::new(message).exception(error).detail("socket", &self.socket));
         let rest = if exhausted || self.failing.replace(true) { ACCEPT_RETRY } else { Duration::ZERO };
-        let listener = Rc::clone(self);
+        let listener = Rc::downgrade(self);
         let again = move || {
+            let Some(listener) = listener.upgrade() else { return };
             let done = listener.retry.take();
             drop(done);
             listener.arm();
@@ -299,7 +346,9 @@ impl Listener {
     }
 
     fn close(&self) {
-        self.closed.set(true);
+        if self.closed.replace(true) {
+            return;
+        }
         let retry = self.retry.take();
         if let Some(retry) = retry {
             retry.cancel();
@@ -311,6 +360,13 @@ impl Listener {
             self.inner.watches.disown(raw);
         }
         self.inner.close_fd(self.socket.key());
+    }
+}
+
+/// Of a server that never served, or whose loop was closed.
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -360,9 +416,7 @@ impl EventLoop {
         self.inner.check_open()?;
         let sockets = match bind_to.into() {
             BindTo::Socket(socket) => {
-                if socket.kind().is_ok_and(|kind| kind != Type::STREAM) {
-                    return Err(Error::InvalidArgument("a stream socket is needed"));
-                }
+                self.check_stream(&socket)?;
                 vec![socket]
             }
             BindTo::Addresses(addresses) => self.bind_all(&addresses, &options).await?,
@@ -375,13 +429,17 @@ impl EventLoop {
             next_connection: Cell::new(0),
             closed: Cell::new(false),
             serving: Cell::new(false),
+            keep: RefCell::new(None),
+            place: Cell::new(None),
             waiters: RefCell::default(),
             forever: RefCell::new(None),
             options,
         });
+        let weak: Weak<dyn AtClose> = Rc::downgrade(&server) as _;
+        server.place.set(Some(self.inner.at_close.add(weak)));
         for socket in sockets {
             if let Some(raw) = socket.raw_fd() {
-                self.inner.watches.own(raw);
+                self.inner.take_over(raw);
             }
             server.listeners.borrow_mut().push(Rc::new(Listener {
                 server: Rc::downgrade(&server),
@@ -492,7 +550,7 @@ impl Server {
     }
 
     /// Serves until it is cancelled or closed (asyncio: `serve_forever`). Cancelled, it closes the server and waits until
-    /// its connections have ended; then the cancellation goes on.
+    /// its connections have ended; then the cancellation goes on. Dropped, it closes the server.
     ///
     /// # Errors
     ///
@@ -508,19 +566,13 @@ impl Server {
         self.0.start()?;
         let forever = self.get_loop().create_future::<()>();
         self.0.forever.replace(Some(forever.clone()));
-        match catch_cancelled(forever).await {
-            Ok(outcome) => {
-                self.0.forever.take();
-                self.close();
-                self.wait_closed().await;
-                outcome.map_err(Error::Task)
-            }
-            Err(cancelled) => {
-                self.0.forever.take();
-                self.close();
-                self.wait_closed().await;
-                cancelled.raise().await
-            }
+        let closing = CloseOnExit(self);
+        let ended = catch_cancelled(forever).await;
+        drop(closing);
+        self.wait_closed().await;
+        match ended {
+            Ok(outcome) => outcome.map_err(Error::Task),
+            Err(cancelled) => cancelled.raise().await,
         }
     }
 
@@ -535,7 +587,7 @@ impl Server {
             return;
         }
         let over = self.get_loop().create_future::<()>();
-        self.0.waiters.borrow_mut().push(over.clone());
+        let _waiter = Waiter::new(&self.0, &over);
         // Whether it was told or let go of, the wait is over.
         let _ = over.await;
     }
@@ -578,13 +630,46 @@ impl Server {
     /// Runs a coroutine with the server, and closes it on the way out, waiting for its connections to end (asyncio:
     /// `async with server`).
     pub async fn scope<T>(&self, body: impl Future<Output = T>) -> T {
+        let closing = CloseOnExit(self);
         let outcome = catch_cancelled(body).await;
-        self.close();
+        drop(closing);
         self.wait_closed().await;
         match outcome {
             Ok(value) => value,
             Err(cancelled) => cancelled.raise().await,
         }
+    }
+}
+
+/// Closes the server on every way out, a panic and a drop included.
+struct CloseOnExit<'a>(&'a Server);
+
+impl Drop for CloseOnExit<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// One that waits for a server's end, until it does not any more.
+struct Waiter<'a> {
+    server: &'a ServerInner,
+    over: LoopFuture<()>,
+}
+
+impl<'a> Waiter<'a> {
+    fn new(server: &'a ServerInner, over: &LoopFuture<()>) -> Self {
+        server.waiters.borrow_mut().push(over.clone());
+        Self { server, over: over.clone() }
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        let mut waiters = self.server.waiters.borrow_mut();
+        let place = waiters.iter().position(|waiter| waiter.is_same(&self.over));
+        let waiter = place.map(|place| waiters.remove(place));
+        drop(waiters);
+        drop(waiter);
     }
 }
 

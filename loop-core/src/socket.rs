@@ -71,7 +71,9 @@ impl Socket {
     ///
     /// # Errors
     ///
-    /// The operating system's; [`io::ErrorKind::Unsupported`] where there is no real descriptor.
+    /// The operating system's; [`io::ErrorKind::Unsupported`] where there is no real descriptor;
+    /// [`io::ErrorKind::ResourceBusy`] while a dropped receive is being taken back, or has left bytes that were not
+    /// received since. The socket is closed then.
     pub fn into_fd(self) -> Result<OwnedFd> {
         let fd = self.inner.release_fd(self.key())?;
         let _ = self.into_key();
@@ -189,7 +191,8 @@ impl EventLoop {
         Ok(Socket::from_key(&self.inner, fd))
     }
 
-    fn own(&self, socket: &Socket) -> Result<()> {
+    /// Refuses a socket of another loop.
+    pub(crate) fn own(&self, socket: &Socket) -> Result<()> {
         self.inner.check_open()?;
         if Rc::ptr_eq(&self.inner, &socket.inner) { Ok(()) } else { Err(Error::WrongLoop) }
     }
@@ -224,6 +227,7 @@ impl EventLoop {
         if let Err(error) = self.own(socket) {
             return (Err(error), buf);
         }
+        self.inner.settled(socket.key()).await;
         if let Some(kept) = self.inner.take_stash(socket.key(), limit) {
             buf.extend_from_slice(&kept);
             return (Ok(kept.len()), buf);
@@ -242,7 +246,8 @@ impl EventLoop {
         }
     }
 
-    /// Receives one datagram of up to `limit` bytes, with its sender (asyncio: `sock_recvfrom`).
+    /// Receives one datagram of up to `limit` bytes, with its sender (asyncio: `sock_recvfrom`). One that came just before
+    /// this was dropped is lost, as datagrams may be.
     ///
     /// # Errors
     ///
@@ -270,6 +275,8 @@ impl EventLoop {
         let (mut buf, mut start) = (data.into(), 0);
         while start < buf.len() {
             match self.op(Op::Send { fd: socket.key(), buf, start }).await {
+                // It would be tried for ever.
+                (Ok(Outcome::Count(0)), _) => return Err(Error::Io(io::ErrorKind::WriteZero.into())),
                 (Ok(Outcome::Count(count)), op) => {
                     start += count;
                     buf = into_buf(op);
@@ -332,21 +339,36 @@ impl EventLoop {
     }
 
     /// Accepts a connection: a non-blocking socket of this loop, and the peer's address (asyncio: `sock_accept`).
-    /// Cancel-safe: a connection accepted for a future that was dropped is closed.
+    /// Cancel-safe: a connection accepted for a future that was dropped is closed. One whose peer has reset it by then
+    /// counts as aborted: it is passed over, as most systems do.
     ///
     /// # Errors
     ///
     /// The operating system's; [`Error::WrongLoop`], [`Error::Closed`].
     pub async fn sock_accept(&self, socket: &Socket) -> Result<(Socket, SockAddr)> {
         self.own(socket)?;
-        match self.op(Op::Accept { fd: socket.key() }).await {
-            (Ok(Outcome::Accepted(fd)), _) => {
-                let accepted = Socket::from_key(&self.inner, fd);
-                let peer = accepted.peer_addr()?;
-                Ok((accepted, peer))
+        loop {
+            match self.op(Op::Accept { fd: socket.key() }).await {
+                (Ok(Outcome::Accepted(fd)), _) => {
+                    let accepted = Socket::from_key(&self.inner, fd);
+                    match accepted.peer_addr() {
+                        Ok(peer) => return Ok((accepted, peer)),
+                        Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                (Ok(_), _) => return Err(Error::Unsupported("the backend accepted nothing")),
+                (Err(error), _) => return Err(error),
             }
-            (Ok(_), _) => Err(Error::Unsupported("the backend accepted nothing")),
-            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// Refuses what is no stream, and what belongs to another loop: the socket of a connection or a server to be.
+    pub(crate) fn check_stream(&self, socket: &Socket) -> Result<()> {
+        self.own(socket)?;
+        match socket.kind() {
+            Ok(kind) if kind != Type::STREAM => Err(Error::InvalidArgument("a stream socket is needed")),
+            _ => Ok(()),
         }
     }
 }

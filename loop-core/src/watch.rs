@@ -31,8 +31,7 @@ impl Watches {
         self.watches.take().into_values().collect()
     }
 
-    /// A transport takes a descriptor over; false where another has it.
-    pub(crate) fn own(&self, fd: RawFd) -> bool {
+    fn own(&self, fd: RawFd) -> bool {
         self.owned.borrow_mut().insert(fd)
     }
 
@@ -44,6 +43,23 @@ impl Watches {
     /// Refuses a descriptor that an open transport owns.
     pub(crate) fn check_free(&self, fd: RawFd) -> Result<()> {
         if self.owned.borrow().contains(&fd) { Err(Error::DescriptorInUse(fd)) } else { Ok(()) }
+    }
+}
+
+impl Inner {
+    /// A transport takes a descriptor over, and whoever watched it does not any more; false where another transport has
+    /// it.
+    pub(crate) fn take_over(self: &Rc<Self>, fd: RawFd) -> bool {
+        if !self.watches.own(fd) {
+            return false;
+        }
+        for interest in [Interest::Read, Interest::Write] {
+            let watch = self.watches.watches.borrow_mut().remove(&(fd, interest));
+            if let Some(watch) = watch {
+                watch.remove(self);
+            }
+        }
+        true
     }
 }
 

@@ -9,6 +9,8 @@
 //!   on it stays silent, its late events miss), and the number starts anew. A descriptor that epoll refuses (a
 //!   regular file) is refused here, whatever the number was before;
 //! * whether it is ready is always asked of `poll(2)`; an edge is only the occasion to ask;
+//! * a watched number that is given to us (`adopt`) is ours from then on: what waited on it before stays silent,
+//!   until cancelled;
 //! * a registration that fires twice with nobody waiting is taken back. Once may be the wait just over: a
 //!   callback's next wait is to find the registration as it left it.
 

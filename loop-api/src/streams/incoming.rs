@@ -5,6 +5,7 @@
 use std::cell::{RefCell, RefMut};
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use loop_core::{Error as LoopError, Transport};
@@ -100,7 +101,7 @@ pub(super) struct State {
     waiting: Waiting,
     /// Of the task that read last, kept for its next wait.
     waker: Option<Waker>,
-    error: Option<Rc<io::Error>>,
+    error: Option<Arc<io::Error>>,
     source: Source,
 }
 
@@ -191,7 +192,7 @@ impl Incoming {
         }
     }
 
-    pub(super) fn fail(&self, error: Rc<io::Error>) {
+    pub(super) fn fail(&self, error: Arc<io::Error>) {
         let mut state = self.0.borrow_mut();
         state.error = Some(error);
         if matches!(state.waiting, Waiting::For(_)) {
@@ -200,7 +201,7 @@ impl Incoming {
     }
 
     pub(super) fn exception(&self) -> Option<io::Error> {
-        self.0.borrow().error.as_deref().map(|_| ()).and_then(|()| self.0.borrow().error.as_ref().map(repeat))
+        self.0.borrow().error.as_ref().map(repeat)
     }
 
     pub(super) fn refuse(&self) -> Result<()> {

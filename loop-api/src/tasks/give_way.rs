@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use loop_core::catch_cancelled;
 
 /// Whether a request stands in the current task; if so, the await that asks has to stay pending.
-pub(super) fn gives_way(context: &mut Context<'_>) -> bool {
+pub(crate) fn gives_way(context: &mut Context<'_>) -> bool {
     let taken = pin!(catch_cancelled(pending::<()>())).poll(context);
     let Poll::Ready(Err(cancelled)) = taken else { return false };
     let raised: Poll<()> = pin!(cancelled.raise()).poll(context);

@@ -13,6 +13,7 @@ use loop_core::{LoopTask, Result, TaskRef};
 
 use crate::policy::get_running_loop;
 
+pub(crate) use give_way::gives_way;
 pub use sleep::{YieldNow, sleep, yield_now};
 pub use to_thread::{Carry, to_thread, to_thread_with};
 

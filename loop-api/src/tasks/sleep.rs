@@ -76,7 +76,11 @@ impl Future for YieldNow {
         let pass = EventLoop::running().map_or_else(|_| self.yielded_in.map_or(0, |pass| pass + 1), |lp| lp.passes());
         match self.yielded_in {
             Some(before) if before != pass => {
-                if gives_way(context) { Poll::Pending } else { Poll::Ready(()) }
+                if gives_way(context) {
+                    Poll::Pending
+                } else {
+                    Poll::Ready(())
+                }
             }
             _ => {
                 self.yielded_in = Some(pass);

@@ -93,49 +93,89 @@ impl<F: Send> Payload for Closure<F> {
 
 /// A job with its types erased. No method unwinds.
 pub(crate) trait Runnable: Send + Sync {
-    fn run(self: Arc<Self>);
+    /// Runs the closure and stores the outcome. Nobody can see it before `tell`.
+    fn call(&self) -> Called;
+    /// Makes the outcome of `call` known. What is left to do is code of the user's.
+    fn tell(self: Arc<Self>, called: Called) -> Option<Rest>;
     fn cancel(self: Arc<Self>);
     fn fail(self: Arc<Self>, error: TaskError);
     fn is_cancelled(&self) -> bool;
+    /// Whether done callbacks were added.
+    fn has_callbacks(&self) -> bool;
 }
+
+/// How a call of the closure ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Called {
+    Stored(End),
+    /// There was nothing to call.
+    Gone,
+}
+
+/// The user's code that completing a job leaves to be run: callbacks, destructors.
+pub(crate) type Rest = Box<dyn FnOnce() + Send>;
 
 impl<F, R> Runnable for Shared<R, Closure<F>>
 where
     F: FnOnce() -> R + Send + 'static,
     R: Send + 'static,
 {
-    fn run(self: Arc<Self>) {
-        if self.state.start() {
-            // SAFETY: `start` moved the word out of queued.
-            if let Some(closure) = unsafe { self.payload.take() } {
-                let (outcome, end) = match catch_unwind(AssertUnwindSafe(closure)) {
-                    Ok(value) => (Outcome::Value(value), End::Value),
-                    Err(payload) => (Outcome::Error(Panicked::new(payload).into()), End::Failed),
-                };
-                // SAFETY: since `start` the outcome cell is this runner's; a job has no cancel hook.
-                unsafe { self.store(outcome) };
-                let before = self.state.finish_run(end);
-                self.serve(before);
+    fn call(&self) -> Called {
+        if !self.state.start() {
+            return Called::Gone;
+        }
+        // SAFETY: `start` moved the word out of queued.
+        let Some(closure) = (unsafe { self.payload.take() }) else { return Called::Gone };
+        let (outcome, end) = match catch_unwind(AssertUnwindSafe(closure)) {
+            Ok(value) => (Outcome::Value(value), End::Value),
+            Err(payload) => (Outcome::Error(Panicked::new(payload).into()), End::Failed),
+        };
+        // SAFETY: since `start` the outcome cell is this runner's; a job has no cancel hook.
+        unsafe { self.store(outcome) };
+        Called::Stored(end)
+    }
+
+    fn tell(self: Arc<Self>, called: Called) -> Option<Rest> {
+        if let Called::Stored(end) = called {
+            let before = self.state.finish_run(end);
+            if before.has_notifier() || before.is_heard() {
+                let future = ConcurrentFuture::from_shared(Arc::clone(&self) as _);
+                if let Some(list) = future.tell(before) {
+                    return Some(Box::new(move || {
+                        future.call_back(*list, Ended::Completed);
+                        contain(RESULT_DROP, || drop((future, self)));
+                    }));
+                }
             }
         }
-        // Nobody may be left to take the value, which is then dropped here.
-        contain("a destructor of a job's result", || drop(self));
+        // If nobody is left to take the value, it is dropped here.
+        let last = Arc::into_inner(self)?;
+        if std::mem::needs_drop::<R>() {
+            return Some(Box::new(move || contain(RESULT_DROP, || drop(last))));
+        }
+        None
     }
 
     fn cancel(self: Arc<Self>) {
-        ConcurrentFuture::from_shared(Arc::clone(&self) as _).cancel();
-        contain("a destructor of a job's result", || drop(self));
+        ConcurrentFuture::from_shared(Arc::clone(&self) as _).request_cancel();
+        contain(RESULT_DROP, || drop(self));
     }
 
     fn fail(self: Arc<Self>, error: TaskError) {
         self.complete(Err(error));
-        contain("a destructor of a job's result", || drop(self));
+        contain(RESULT_DROP, || drop(self));
     }
 
     fn is_cancelled(&self) -> bool {
         self.state.load().is_cancelled()
     }
+
+    fn has_callbacks(&self) -> bool {
+        self.state.load().has_callbacks()
+    }
 }
+
+const RESULT_DROP: &str = "a destructor of a job's result";
 
 impl<F, R> Shared<R, Closure<F>> {
     /// The state of a queued job.
@@ -252,22 +292,29 @@ impl<T: Send + 'static> ConcurrentFuture<T> {
         }
     }
 
-    /// Tells everyone who listened before the word became done: the notifier, the threads that wait,
-    /// the hook, the callbacks.
+    /// Tells everyone who listened before the word became done: first the notifier and the threads that
+    /// wait, then the hook and the callbacks.
     fn serve(&self, before: Snapshot, ended: Ended) {
+        if let Some(list) = self.tell(before) {
+            self.call_back(*list, ended);
+        }
+    }
+
+    /// Tells the notifier and the threads that wait; what is in the list is left to `call_back`.
+    fn tell(&self, before: Snapshot) -> Option<Box<ListenerList<T>>> {
         if before.has_notifier() {
             self.notify();
         }
         if !before.is_heard() {
-            return;
+            return None;
         }
-        let list = {
-            let mut listeners = self.shared.listeners.lock();
-            self.shared.done.notify_all();
-            listeners.take()
-        };
-        let Some(list) = list else { return };
-        let ListenerList { callbacks, hook } = *list;
+        let mut listeners = self.shared.listeners.lock();
+        self.shared.done.notify_all();
+        listeners.take()
+    }
+
+    fn call_back(&self, list: ListenerList<T>, ended: Ended) {
+        let ListenerList { callbacks, hook } = list;
         contain("a cancel hook", || {
             if let (Some(hook), Ended::Cancelled) = (hook, ended) {
                 hook();
@@ -311,7 +358,7 @@ impl<T: Send + 'static> ConcurrentFuture<T> {
     pub(super) fn register(&self, callback: Callback<T>) {
         if !self.snapshot().is_done() {
             let mut listeners = self.shared.listeners.lock();
-            if !self.shared.state.listen().is_done() {
+            if !self.shared.state.listen_back().is_done() {
                 listeners.get_or_insert_default().callbacks.push(callback);
                 return;
             }

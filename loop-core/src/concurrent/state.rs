@@ -1,7 +1,7 @@
 //! The state word of a [`ConcurrentFuture`](super::ConcurrentFuture): who may touch which part of the
 //! shared state, decided by one atomic operation each.
 //!
-//! The word is a phase and four flags.
+//! The word is a phase and five flags.
 //!
 //! ```text
 //!             start             claim
@@ -30,6 +30,7 @@
 //! * `HEARD`: callbacks, waiting threads or a hook stand in the list under the lock. Set with the lock
 //!   held and before the list is waited on; whoever makes the word done and sees it takes the lock and
 //!   serves the list. Whoever sets it and finds the word done serves itself.
+//! * `CALLBACKS`: as `HEARD`, and among the listeners are done callbacks.
 //! * `CLAIMED`: the notifier cell belongs to the one that set this.
 //! * `NOTIFIER`: that one has filled the cell, which now belongs to whoever makes the word done; if it
 //!   was done already, it stays with the one that set this.
@@ -53,6 +54,7 @@ const HOOKED: u32 = 1 << 3;
 const HEARD: u32 = 1 << 4;
 const CLAIMED: u32 = 1 << 5;
 const NOTIFIER: u32 = 1 << 6;
+const CALLBACKS: u32 = 1 << 7;
 
 /// The word.
 #[derive(Debug)]
@@ -65,7 +67,7 @@ pub(super) struct Snapshot(u32);
 /// The ways to be done that `finish` reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
-pub(super) enum End {
+pub(crate) enum End {
     /// The cell holds a value.
     Value = VALUE,
     /// The cell holds an error.
@@ -149,6 +151,11 @@ impl State {
         Snapshot(self.0.fetch_or(HEARD, Ordering::AcqRel))
     }
 
+    /// As `listen`, for a done callback.
+    pub(super) fn listen_back(&self) -> Snapshot {
+        Snapshot(self.0.fetch_or(HEARD | CALLBACKS, Ordering::AcqRel))
+    }
+
     /// Completer, with the lock held: sets `HOOKED`, and `HEARD`, for the hook stands in the list.
     pub(super) fn hook(&self) -> Snapshot {
         Snapshot(self.0.fetch_or(HOOKED | HEARD, Ordering::AcqRel))
@@ -210,6 +217,11 @@ impl Snapshot {
     /// The notifier cell is filled.
     pub(super) fn has_notifier(self) -> bool {
         self.0 & NOTIFIER != 0
+    }
+
+    /// The list under the lock has callbacks.
+    pub(super) fn has_callbacks(self) -> bool {
+        self.0 & CALLBACKS != 0
     }
 
     /// The list under the lock is to be served.

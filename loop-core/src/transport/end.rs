@@ -1,19 +1,22 @@
 //! The end of a connection: `close`, `abort`, what broke it, and the last call.
 //!
 //! Invariants: `connection_lost` is called exactly once, from a turn of its own, whatever mix of calls led there; the
-//! descriptor is closed right after it, not before; nothing is called on the protocol from then on.
+//! descriptor is closed right after it, not before; nothing is called on the protocol from then on. Where the loop is
+//! closed first, nobody is called, and everything is let go of.
 
 use std::io;
 use std::rc::Rc;
 
 use super::{Connection, Transport};
+use crate::at_close::AtClose;
+use crate::exception::{ExceptionContext, Finally};
 
 impl Connection {
     pub(super) fn close(self: &Rc<Self>) {
-        if self.closing.replace(true) {
+        if self.closing.get() {
             return;
         }
-        self.stop_reading();
+        self.begin_to_close();
         self.try_flush();
         if self.unsent() == 0 {
             self.schedule_end(None);
@@ -36,22 +39,20 @@ impl Connection {
         if self.ended.get() {
             return;
         }
-        if !self.closing.replace(true) {
-            self.stop_reading();
-        }
+        self.begin_to_close();
         self.drop_unsent();
         self.schedule_end(error);
     }
 
-    fn stop_reading(&self) {
+    /// From here on nothing is read, and the descriptor's number is anybody's.
+    fn begin_to_close(&self) {
+        if self.closing.replace(true) {
+            return;
+        }
         if let Some(raw) = self.raw {
             self.inner.watches.disown(raw);
         }
-        if let Some(op) = self.reading.op.take() {
-            self.inner.abandon_op(op);
-        }
-        let kept = self.reading.kept.take();
-        drop(kept);
+        self.stop_reading();
     }
 
     /// Queues the last call.
@@ -66,18 +67,44 @@ impl Connection {
     }
 
     fn finish(self: &Rc<Self>, error: Option<io::Error>) {
-        self.call("connection_lost", |protocol, transport| protocol.connection_lost(transport, error));
+        let mut finally = Finally::new(&self.inner);
+        finally.run(
+            || {
+                self.call("connection_lost", |protocol, transport| protocol.connection_lost(transport, error));
+            },
+            ExceptionContext::default,
+        );
         self.release();
         let protocol = self.protocol.take();
-        self.inner.dispose(protocol);
+        finally.dispose(protocol);
         let membership = self.membership.take();
-        drop(membership);
+        finally.dispose(membership);
+        finally.end();
     }
 
+    /// Gives the descriptor up.
     fn release(&self) {
-        if !self.released.replace(true) {
-            self.inner.close_fd(self.fd);
+        if self.released.replace(true) {
+            return;
         }
+        self.inner.close_fd(self.fd);
+        if let Some(place) = self.place.take() {
+            self.inner.at_close.remove(place);
+        }
+    }
+}
+
+impl AtClose for Connection {
+    fn loop_closed(self: Rc<Self>, finally: &mut Finally<'_>) {
+        self.begin_to_close();
+        self.ended.set(true);
+        self.drop_unsent();
+        self.release();
+        let protocol = self.protocol.take();
+        finally.dispose(protocol);
+        let membership = self.membership.take();
+        finally.dispose(membership);
+        finally.dispose(self);
     }
 }
 
@@ -86,14 +113,10 @@ impl Drop for Connection {
         if self.released.get() {
             return;
         }
-        if !self.closing.get() && !self.inner.closed.get() {
+        if !self.closing.get() {
             tracing::warn!(fd = self.raw, "unclosed transport: closing its socket");
         }
-        if let Some(raw) = self.raw
-            && !self.closing.get()
-        {
-            self.inner.watches.disown(raw);
-        }
+        self.begin_to_close();
         self.release();
     }
 }

@@ -53,6 +53,8 @@ impl Connection {
         }
         self.flow.high.set(high);
         self.flow.low.set(low);
+        // What merely waits for the end of the pass is not behind.
+        self.try_flush();
         self.check_high();
         Ok(())
     }

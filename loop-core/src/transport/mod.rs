@@ -15,15 +15,14 @@ mod read;
 mod write;
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::os::fd::RawFd;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
-use socket2::{SockAddr, Type};
+use socket2::SockAddr;
 
-use crate::buffer::Chunk;
+use crate::at_close::AtClose;
 use crate::control::{Control, Reply};
 use crate::driver::Sink;
 use crate::error::{Error, Result};
@@ -37,6 +36,7 @@ use crate::protocol::{Protocol, ProtocolRef};
 use crate::server::Membership;
 use crate::socket::{Name, Socket};
 use flow::Flow;
+use read::Reading;
 use write::Outgoing;
 
 /// A connection (asyncio: `Transport`). Clones stand for the same connection.
@@ -65,23 +65,8 @@ pub(crate) struct Connection {
     peer: Name,
     /// Of an accepted connection: its server's count of it.
     membership: RefCell<Option<Membership>>,
-}
-
-#[derive(Default)]
-struct Reading {
-    /// The multishot receive, while it is armed.
-    op: Cell<Option<OpKey>>,
-    /// `connection_made` was called: from then on there may be data.
-    begun: Cell<bool>,
-    paused: Cell<bool>,
-    /// The backend said that there is something; it is fetched when reading is resumed.
-    readable: Cell<bool>,
-    /// A turn that delivers what was kept is queued.
-    turn: Cell<bool>,
-    /// The peer will send no more.
-    ended: Cell<bool>,
-    /// What arrived while reading was paused.
-    kept: RefCell<VecDeque<Chunk>>,
+    /// Its place among what hears of the loop's close.
+    place: Cell<Option<usize>>,
 }
 
 impl Connection {
@@ -96,14 +81,9 @@ impl Connection {
         let event_loop = socket.get_loop();
         let inner = &event_loop.inner;
         inner.check_open()?;
-        if let Ok(kind) = socket.kind()
-            && kind != Type::STREAM
-        {
-            return Err(Error::InvalidArgument("a stream socket is needed"));
-        }
         let raw = socket.raw_fd();
         if let Some(raw) = raw
-            && !inner.watches.own(raw)
+            && !inner.take_over(raw)
         {
             return Err(Error::DescriptorInUse(raw));
         }
@@ -125,8 +105,14 @@ impl Connection {
             local,
             peer: Name::of(socket.control(&Control::PeerAddr)),
             membership: RefCell::new(membership),
+            place: Cell::new(None),
             fd: socket.into_key(),
         });
+        let weak: Weak<dyn AtClose> = Rc::downgrade(&connection) as _;
+        connection.place.set(Some(inner.at_close.add(weak)));
+        if let Some(bytes) = inner.take_stash(connection.fd, usize::MAX) {
+            connection.reading.begin_with(bytes);
+        }
         let transport = Transport(connection);
         let first = transport.clone();
         event_loop.call_soon(move || {
@@ -142,7 +128,8 @@ impl Connection {
     fn begin(self: &Rc<Self>) {
         self.call("connection_made", |protocol, transport| protocol.connection_made(transport));
         self.reading.begun.set(true);
-        self.arm();
+        // What the bare socket had left, if anything, comes first.
+        self.take_turn();
     }
 
     fn transport(self: &Rc<Self>) -> Transport {
@@ -158,10 +145,12 @@ impl Connection {
         let Some(protocol) = self.protocol.borrow().clone() else { return Ok(None) };
         let transport = self.transport();
         let called = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let mut protocol = protocol.borrow_mut();
+            let borrowed = protocol.try_borrow_mut();
+            let mut protocol = borrowed.expect("a protocol cannot be called while the program holds it borrowed");
             f(&mut *protocol, &transport)
         }));
-        drop(protocol);
+        // By now it may have been replaced, and this have been the last hold of it.
+        self.inner.dispose(protocol);
         match called {
             Ok(value) => {
                 self.tell_flow();
@@ -195,7 +184,7 @@ impl Connection {
 
 impl Sink for Connection {
     fn event(self: Rc<Self>, _: &Rc<Inner>, key: OpKey, event: Event, op: Option<Op>) {
-        if self.reading.op.get() == Some(key) {
+        if self.reading.is_op(key) {
             self.receive_event(key, event);
         } else {
             self.send_event(key, event, op);

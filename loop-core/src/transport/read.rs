@@ -1,9 +1,14 @@
 //! Receiving: one multishot operation for as long as the connection reads.
 //!
 //! At most one read of up to 256 KiB is delivered per pass and connection. While reading is paused nothing is delivered:
-//! a backend that reads by itself is not asked to, and what another one has received already is kept.
+//! a backend that reads by itself is not asked to, and what another one has received already is kept. What is kept comes
+//! first when reading goes on, then what is still with the backend, then the end of the stream or the error that ended
+//! it, and the protocol is called for each from a turn of the loop's.
 
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io;
+use std::ops::Deref;
 use std::rc::Rc;
 
 use super::Connection;
@@ -15,11 +20,81 @@ use crate::op_table::OpKey;
 /// The most bytes delivered at once, as asyncio has it.
 pub(crate) const MAX_READ: usize = 256 * 1024;
 
+#[derive(Default)]
+pub(super) struct Reading {
+    /// The multishot receive, while it is armed.
+    op: Cell<Option<OpKey>>,
+    /// `connection_made` was called: from then on there may be data.
+    pub(super) begun: Cell<bool>,
+    pub(super) paused: Cell<bool>,
+    /// The backend said that there is something; it is fetched when its turn comes.
+    readable: Cell<bool>,
+    /// A turn that delivers what was kept is queued.
+    turn: Cell<bool>,
+    /// What was received and not delivered.
+    kept: RefCell<VecDeque<Kept>>,
+    end: RefCell<End>,
+}
+
+/// How far the end of the stream has come.
+#[derive(Default)]
+enum End {
+    #[default]
+    Open,
+    /// The peer sends no more, or the connection broke; the protocol is yet to be told.
+    Reached(Option<io::Error>),
+    Told,
+}
+
+/// Received bytes; those before `from` were delivered.
+struct Kept {
+    bytes: Bytes,
+    from: usize,
+}
+
+enum Bytes {
+    Lent(Chunk),
+    /// Those that a receive on the bare socket had left.
+    Own(Vec<u8>),
+}
+
+impl Deref for Kept {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.bytes {
+            Bytes::Lent(chunk) => &chunk[self.from..],
+            Bytes::Own(bytes) => &bytes[self.from..],
+        }
+    }
+}
+
+impl Reading {
+    /// Whether this operation is the receive.
+    pub(super) fn is_op(&self, key: OpKey) -> bool {
+        self.op.get() == Some(key)
+    }
+
+    /// Bytes that were received before there was a connection: the protocol's first.
+    pub(super) fn begin_with(&self, bytes: Vec<u8>) {
+        self.kept.borrow_mut().push_back(Kept { bytes: Bytes::Own(bytes), from: 0 });
+    }
+
+    fn has_kept(&self) -> bool {
+        !self.kept.borrow().is_empty()
+    }
+
+    /// Whether there is something to deliver, or to fetch and deliver.
+    fn has_more(&self) -> bool {
+        self.has_kept() || self.readable.get() || matches!(*self.end.borrow(), End::Reached(_))
+    }
+}
+
 impl Connection {
     /// Starts to receive, unless that is under way or not wanted.
     pub(super) fn arm(self: &Rc<Self>) {
         let reading = &self.reading;
-        let idle = reading.op.get().is_none() && reading.begun.get() && !reading.ended.get();
+        let idle = reading.op.get().is_none() && reading.begun.get() && matches!(*reading.end.borrow(), End::Open);
         if !idle || reading.paused.get() || self.closing.get() {
             return;
         }
@@ -29,20 +104,22 @@ impl Connection {
                 reading.op.set(Some(key));
                 self.keep(outcome);
             }
-            Started::Done(result, ..) => self.received_last(result),
+            // Whoever called is not to be called back: a turn follows.
+            Started::Done(result, ..) => {
+                self.take_in(result);
+                self.queue_turn();
+            }
             Started::Closed => {}
         }
     }
 
     pub(super) fn receive_event(self: &Rc<Self>, key: OpKey, event: Event) {
         match event {
-            Event::Resume if self.reading.paused.get() => self.reading.readable.set(true),
+            // What is kept comes first.
+            Event::Resume if self.reading.paused.get() || self.reading.has_kept() => self.reading.readable.set(true),
             Event::Resume => self.fetch(key),
             Event::More(outcome) => self.received(outcome),
-            Event::Final(result) => {
-                self.reading.op.set(None);
-                self.received_last(result);
-            }
+            Event::Final(result) => self.received_last(result),
         }
     }
 
@@ -54,47 +131,51 @@ impl Connection {
         match self.inner.resume(key) {
             Resumed::Nothing => {}
             Resumed::More(outcome) => self.received(outcome),
-            Resumed::Final(result, _) => {
-                self.reading.op.set(None);
-                self.received_last(result);
-            }
+            Resumed::Final(result, _) => self.received_last(result),
         }
     }
 
-    /// Reads straight into the protocol's own memory, if it gives some. True where the operation goes on as usual.
+    /// Reads straight into the protocol's own memory, if it gives some. True where the operation is to go on as usual.
     fn read_directly(self: &Rc<Self>) -> bool {
         enum Read {
             NotOurs,
             Empty,
-            Done(Option<io::Result<usize>>),
+            Done(usize, Option<io::Result<usize>>),
         }
-        let inner = Rc::clone(&self.inner);
         let read = self.try_call("get_buffer", |protocol, transport| match protocol.get_buffer(transport) {
             None => Read::NotOurs,
             Some([]) => Read::Empty,
             Some(buffer) => {
                 let most = buffer.len().min(MAX_READ);
-                Read::Done(inner.recv_now(self.fd, &mut buffer[..most]))
+                Read::Done(most, self.inner.recv_now(self.fd, &mut buffer[..most]))
             }
         });
         match read {
-            Ok(None | Some(Read::NotOurs | Read::Done(None))) => true,
             Ok(Some(Read::Empty)) => {
-                self.broken(io::Error::other("get_buffer() returned an empty buffer"));
+                self.broken(empty_buffer());
                 false
             }
-            Ok(Some(Read::Done(Some(Ok(count))))) if count > 0 => {
+            Ok(Some(Read::Done(most, Some(Ok(count))))) if count > 0 => {
                 if let Err(panic) = self.try_call("buffer_updated", |protocol, transport| {
                     protocol.buffer_updated(transport, count);
                 }) {
                     self.broken(io::Error::other(panic));
                     return false;
                 }
-                // The operation goes on by itself, unless it has been ended or paused meanwhile.
-                self.still_wanted()
+                // A full buffer says that there may be more: for the next pass.
+                if self.reading.paused.get() || count == most {
+                    self.reading.readable.set(true);
+                    self.queue_turn();
+                    return false;
+                }
+                !self.closing.get()
             }
-            // Nothing there, the end, or an error: the operation says which.
-            Ok(Some(Read::Done(Some(_)))) => true,
+            Ok(Some(Read::Done(_, Some(Err(error))))) if error.kind() != io::ErrorKind::WouldBlock => {
+                self.lost(error);
+                false
+            }
+            // Not ours to read; or nothing there, or the end: the operation says which.
+            Ok(_) => true,
             Err(panic) => {
                 self.broken(io::Error::other(panic));
                 false
@@ -102,51 +183,55 @@ impl Connection {
         }
     }
 
-    /// Whether reading goes on now; where it is paused, it goes on when it is resumed.
-    fn still_wanted(&self) -> bool {
-        if self.reading.paused.get() {
-            self.reading.readable.set(true);
-        }
-        !self.reading.paused.get() && !self.closing.get()
-    }
-
     fn received(self: &Rc<Self>, outcome: Outcome) {
-        if self.reading.paused.get() || !self.reading.kept.borrow().is_empty() {
+        if self.reading.paused.get() || self.reading.has_kept() {
             self.keep(outcome);
         } else if let Outcome::Chunk(chunk) = outcome {
-            self.deliver(&chunk);
+            self.deliver(Kept { bytes: Bytes::Lent(chunk), from: 0 });
         }
     }
 
     fn keep(self: &Rc<Self>, outcome: Outcome) {
         if let Outcome::Chunk(chunk) = outcome {
-            self.reading.kept.borrow_mut().push_back(chunk);
+            self.reading.kept.borrow_mut().push_back(Kept { bytes: Bytes::Lent(chunk), from: 0 });
             self.queue_turn();
         }
     }
 
+    /// The operation is over.
     fn received_last(self: &Rc<Self>, result: io::Result<Outcome>) {
-        match result {
-            Ok(Outcome::Chunk(chunk)) if !chunk.is_empty() => {
-                self.received(Outcome::Chunk(chunk));
-                self.arm();
-            }
-            Ok(_) => {
-                self.reading.ended.set(true);
-                self.queue_or_end();
-            }
-            Err(error) if error.raw_os_error() == Some(libc::ECANCELED) => self.arm(),
-            Err(error) => self.lost(error),
+        self.reading.op.set(None);
+        if matches!(&result, Err(error) if error.raw_os_error() == Some(libc::ECANCELED)) {
+            // It was taken back for a pause, which may be over.
+            return self.arm();
+        }
+        self.take_in(result);
+        if !self.reading.turn.get() {
+            self.take_turn();
         }
     }
 
-    fn deliver(self: &Rc<Self>, chunk: &Chunk) {
-        if self.closing.get() {
-            return;
+    /// Takes note of how an operation ended.
+    fn take_in(&self, result: io::Result<Outcome>) {
+        match result {
+            // The last of this operation, but not of the stream.
+            Ok(Outcome::Chunk(chunk)) if !chunk.is_empty() => {
+                self.reading.kept.borrow_mut().push_back(Kept { bytes: Bytes::Lent(chunk), from: 0 });
+            }
+            Ok(_) => *self.reading.end.borrow_mut() = End::Reached(None),
+            Err(error) => *self.reading.end.borrow_mut() = End::Reached(Some(error)),
         }
-        let mut rest: &[u8] = chunk;
-        while !rest.is_empty() && !self.closing.get() {
+    }
+
+    /// Delivers bytes; a protocol that takes less than there is, and pauses, gets the rest later.
+    fn deliver(self: &Rc<Self>, mut kept: Kept) {
+        while !kept.is_empty() && !self.closing.get() {
+            if self.reading.paused.get() {
+                self.reading.kept.borrow_mut().push_front(kept);
+                return;
+            }
             // A protocol with memory of its own gets the bytes there, also where the backend received them elsewhere.
+            let rest = &kept[..kept.len().min(MAX_READ)];
             let taken = self.try_call("data_received", |protocol, transport| {
                 let Some(buffer) = protocol.get_buffer(transport) else {
                     protocol.data_received(transport, rest);
@@ -160,26 +245,19 @@ impl Connection {
                 count
             });
             match taken {
-                Ok(Some(0)) => return self.broken(io::Error::other("get_buffer() returned an empty buffer")),
-                Ok(Some(count)) => rest = &rest[count..],
+                Ok(Some(0)) => return self.broken(empty_buffer()),
+                Ok(Some(count)) => kept.from += count,
                 Ok(None) => return,
                 Err(panic) => return self.broken(io::Error::other(panic)),
             }
         }
     }
 
-    /// The end of the stream, behind what was kept.
-    fn queue_or_end(self: &Rc<Self>) {
-        if self.reading.paused.get() || !self.reading.kept.borrow().is_empty() {
-            self.queue_turn();
-        } else {
-            self.deliver_end();
-        }
-    }
-
+    /// The end of the stream, behind everything that was received.
     fn deliver_end(self: &Rc<Self>) {
-        if self.closing.get() {
-            return;
+        let end = self.reading.end.replace(End::Told);
+        if let End::Reached(Some(error)) = end {
+            return self.lost(error);
         }
         match self.try_call("eof_received", |protocol, transport| protocol.eof_received(transport)) {
             Ok(Some(true)) => {}
@@ -192,9 +270,11 @@ impl Connection {
         if self.closing.get() || self.reading.paused.replace(true) {
             return;
         }
-        if let Some(key) = self.reading.op.get()
-            && !self.inner.is_synchronous()
-        {
+        let Some(key) = self.reading.op.get() else { return };
+        if self.inner.is_synchronous() {
+            // Nobody but the program can make it go on: if that lets go of it, it is gone.
+            self.inner.hold_sink(key, &(Rc::clone(self) as Rc<dyn Sink>), false);
+        } else {
             // It would go on receiving into the loop's buffers.
             self.inner.cancel_op(key);
         }
@@ -204,7 +284,10 @@ impl Connection {
         if self.closing.get() || !self.reading.paused.replace(false) {
             return;
         }
-        if self.reading.readable.get() || !self.reading.kept.borrow().is_empty() || self.reading.ended.get() {
+        if let Some(key) = self.reading.op.get() {
+            self.inner.hold_sink(key, &(Rc::clone(self) as Rc<dyn Sink>), true);
+        }
+        if self.reading.has_more() {
             self.queue_turn();
         }
         self.arm();
@@ -212,7 +295,8 @@ impl Connection {
 
     /// Delivers what was kept in a turn of its own: the protocol is called from the loop.
     fn queue_turn(self: &Rc<Self>) {
-        if self.reading.turn.replace(true) {
+        // Where it is paused, resuming sees to it.
+        if self.reading.paused.get() || self.closing.get() || self.reading.turn.replace(true) {
             return;
         }
         let connection = Rc::clone(self);
@@ -221,25 +305,40 @@ impl Connection {
         let _ = self.transport().get_loop().call_soon(turn);
     }
 
-    fn take_turn(self: &Rc<Self>) {
+    /// Delivers one thing of what there is, in order.
+    pub(super) fn take_turn(self: &Rc<Self>) {
         let reading = &self.reading;
         reading.turn.set(false);
         if reading.paused.get() || self.closing.get() {
             return;
         }
-        let chunk = reading.kept.borrow_mut().pop_front();
-        if let Some(chunk) = chunk {
-            self.deliver(&chunk);
-            drop(chunk);
-            if !reading.kept.borrow().is_empty() || reading.readable.get() || reading.ended.get() {
-                self.queue_turn();
-            }
+        let kept = reading.kept.borrow_mut().pop_front();
+        let at_end = matches!(*reading.end.borrow(), End::Reached(_));
+        if let Some(kept) = kept {
+            self.deliver(kept);
         } else if reading.readable.take() {
             if let Some(key) = reading.op.get() {
                 self.fetch(key);
             }
-        } else if reading.ended.get() {
+        } else if at_end {
             self.deliver_end();
         }
+        if reading.has_more() {
+            self.queue_turn();
+        }
+        self.arm();
     }
+
+    /// Reading is over, before its end.
+    pub(super) fn stop_reading(&self) {
+        if let Some(op) = self.reading.op.take() {
+            self.inner.abandon_op(op);
+        }
+        let kept = self.reading.kept.take();
+        drop(kept);
+    }
+}
+
+fn empty_buffer() -> io::Error {
+    io::Error::other("get_buffer() returned an empty buffer")
 }

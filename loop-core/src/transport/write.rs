@@ -64,7 +64,8 @@ impl Connection {
         if total == 0 {
             return Ok(());
         }
-        if self.ended.get() || (self.closing.get() && self.unsent() == 0) {
+        // One that is closing still has something to send: then this goes too.
+        if self.ended.get() {
             self.drop_write();
             return Ok(());
         }
@@ -152,8 +153,13 @@ impl Connection {
     fn flush_now(self: &Rc<Self>) {
         self.try_flush();
         self.outgoing.borrow_mut().dirty = false;
-        self.check_low();
+        self.go_on();
+    }
+
+    /// Sends on what there is, and does what follows from what was sent.
+    fn go_on(self: &Rc<Self>) {
         self.submit();
+        self.check_low();
         self.sent_all();
     }
 
@@ -201,9 +207,7 @@ impl Connection {
             outgoing.op = None;
         }
         if self.progress(result, op) {
-            self.check_low();
-            self.submit();
-            self.sent_all();
+            self.go_on();
         }
     }
 

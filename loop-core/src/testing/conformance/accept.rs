@@ -16,10 +16,10 @@ fn next_accepted(h: &mut Harness, accept: OpKey) -> FdKey {
 pub(super) fn accept_multi_takes_every_connection(make: &mut Make<'_>) {
     let mut h = harness(make);
     let (listener, addr) = h.listener(8);
-    // One is there before, the others come while it waits.
-    let mut clients = vec![h.connect(&addr)];
+    // Some are there before, the others come while it waits.
+    let mut clients: Vec<FdKey> = (0..4).map(|_| h.connect(&addr)).collect();
     let accept = h.start(Op::AcceptMulti { fd: listener });
-    let mut servers = vec![next_accepted(&mut h, accept)];
+    let mut servers: Vec<FdKey> = (0..4).map(|_| next_accepted(&mut h, accept)).collect();
     for _ in 0..5 {
         clients.push(h.connect(&addr));
     }

@@ -28,11 +28,11 @@ pub(super) fn a_wait_is_never_early_and_does_not_spin(make: &mut Make<'_>) {
             while h.now() < deadline {
                 assert_eq!(h.poll(Wait::Until(deadline)), 0);
                 polls += 1;
+                // An interrupted wait may return early, now and then. One that rounds down does so again and again.
+                assert!(polls <= 2 * waits + 10, "{polls} polls for {waits} waits: they return before their deadlines");
             }
         }
     }
-    // An interrupted wait may return early, now and then. One that rounds down does so again and again.
-    assert!(polls <= 2 * waits + 10, "{polls} polls for {waits} waits: they return before their deadlines");
 }
 
 pub(super) fn a_wait_until_the_past_returns(make: &mut Make<'_>) {
@@ -76,9 +76,9 @@ pub(super) fn a_virtual_clock_jumps_and_a_held_one_waits(make: &mut Make<'_>) {
     job.join().expect("the thread");
     h.backend().hold_clock(false);
     let end = start + 2 * hour;
-    while h.now() < end {
-        h.poll(Wait::Until(end));
-    }
+    // The thread may have unparked twice as far as this side can tell.
+    h.poll(Wait::Until(end));
+    h.poll(Wait::Until(end));
     assert_eq!(h.now(), end);
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::descriptors::assert_peer_sees_the_end;
 use super::{Make, fill, harness, has_descriptors};
+use crate::backend::Wait;
 use crate::op::{AddrBuf, Interest, Op, Outcome};
 use crate::testing::harness::recv_op;
 
@@ -39,6 +40,10 @@ pub(super) fn drain_ends_everything(make: &mut Make<'_>) {
     h.drain();
     assert_eq!(h.ops().in_flight(), 0);
     assert!(h.ops().is_empty());
+    // What is over is over: nothing of it is heard of any more.
+    for _ in 0..3 {
+        assert_eq!(h.poll(Wait::Now), 0);
+    }
     h.drain();
 }
 

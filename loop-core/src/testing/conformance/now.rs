@@ -107,7 +107,8 @@ pub(super) fn a_synchronous_send_stops_at_a_full_socket(make: &mut Make<'_>) {
     let mut sent = Vec::new();
     let error = loop {
         match h.backend().send_now(client, &[IoSlice::new(&block[..1]), IoSlice::new(&block[1..])]) {
-            Some(Ok(count)) => sent.extend_from_slice(&block[..count]),
+            Some(Ok(count)) if count > 0 => sent.extend_from_slice(&block[..count]),
+            Some(Ok(_)) => panic!("nothing was sent, and nothing said of it"),
             Some(Err(error)) => break error,
             None => panic!("synchronous calls"),
         }

@@ -411,6 +411,7 @@ impl Network {
                 self.look_at_both(&end);
                 result.map(|count| (count, None))
             }
+            State::Stream(Stream::Connecting { .. }) => Err(io::ErrorKind::WouldBlock.into()),
             State::Stream(_) => Err(errno(libc::ENOTCONN)),
         }
     }
@@ -439,6 +440,7 @@ impl Network {
                 self.look_at_both(&end);
                 result
             }
+            State::Stream(Stream::Connecting { .. }) => Err(io::ErrorKind::WouldBlock.into()),
             State::Stream(_) => Err(errno(libc::EPIPE)),
             State::Datagram(_) => self.post(fd, pieces.collect::<Vec<_>>().concat(), to),
         }
