@@ -91,7 +91,7 @@ pub use loop_core::{
     LoopHandle, LoopTask, Panicked, Protocol, ProtocolRef, Raise, RemoteHandle, ServerOptions, Sleep, SockAddr, Socket,
     Task, TaskError, TaskRef, TimerHandle, Transport, WaitError, catch_cancelled, fatal,
 };
-pub use loop_executor::ThreadPoolExecutor;
+pub use loop_executor::{ThreadPoolBuilder, ThreadPoolExecutor};
 pub use policy::{
     DefaultPolicy, Policy, get_event_loop, get_event_loop_policy, get_running_loop, new_event_loop, set_event_loop,
     set_event_loop_policy,

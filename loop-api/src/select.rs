@@ -114,13 +114,27 @@ impl LoopOptions {
     }
 
     /// Makes the loop. It belongs to this thread; its default executor is a
-    /// [`ThreadPoolExecutor`](crate::ThreadPoolExecutor), made when it is first needed.
+    /// [`ThreadPoolExecutor`], made when it is first needed.
     ///
     /// # Errors
     ///
     /// [`LoopError::Io`](crate::LoopError::Io): the backend that was asked for, or every one, cannot be used, or
     /// `LOOP_BACKEND` names none.
     pub fn build(self) -> Result<EventLoop> {
+        let mut builder = LoopBuilder::new(self.open_backend()?)
+            .default_executor(|| Ok(Arc::new(ThreadPoolExecutor::new()) as Arc<dyn Executor>));
+        if let Some(on) = self.debug {
+            builder = builder.debug(on);
+        }
+        Ok(builder.build())
+    }
+
+    /// The backend alone, chosen as for a loop: to be wrapped in another, and made into a loop by a [`LoopBuilder`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`build`](Self::build).
+    pub fn open_backend(self) -> Result<Box<dyn Backend>> {
         let wanted = match self.backend {
             Some(kind) => Some(kind),
             None => from_environment(std::env::var_os("LOOP_BACKEND").as_deref())?,
@@ -130,12 +144,7 @@ impl LoopOptions {
             static SAID: Once = Once::new();
             SAID.call_once(|| tracing::info!("event loops use {}: {kind}: {error}", choice.backend.name()));
         }
-        let mut builder = LoopBuilder::new(checked(choice.backend))
-            .default_executor(|| Ok(Arc::new(ThreadPoolExecutor::new()) as Arc<dyn Executor>));
-        if let Some(on) = self.debug {
-            builder = builder.debug(on);
-        }
-        Ok(builder.build())
+        Ok(checked(choice.backend))
     }
 }
 

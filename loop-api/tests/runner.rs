@@ -3,6 +3,7 @@
 mod logs;
 
 use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
 use std::future::pending;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -10,9 +11,9 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use loop_api::{
-    Context, ContextVar, Error, ExceptionContext, Executor, Fatal, Job, LoopError, LoopOptions, Runner, TaskError,
-    all_tasks, catch_cancelled, create_task, current_task, fatal, get_event_loop, get_running_loop, new_event_loop, run,
-    set_event_loop, sleep, yield_now,
+    Cancelled, Context, ContextVar, Error, EventLoop, ExceptionContext, Executor, Fatal, Job, LoopError, LoopHandle,
+    LoopOptions, Runner, TaskError, all_tasks, catch_cancelled, create_task, current_task, fatal, get_event_loop,
+    get_running_loop, new_event_loop, run, set_event_loop, sleep, yield_now,
 };
 
 /// What happened, in order, told from any thread.
@@ -52,32 +53,37 @@ impl Executor for Watched {
     }
 }
 
+/// Waits for a cancellation, and takes it.
+async fn until_cancelled() -> Cancelled {
+    let Err(cancelled) = catch_cancelled(pending::<Infallible>()).await;
+    cancelled
+}
+
 /// Leaves one of everything behind.
 fn leave_things_behind(log: &Log) {
     let lp = get_running_loop().unwrap();
     lp.set_default_executor(Arc::new(Watched(log.clone())));
-    let (timer, callback) = (Dropped(log.clone(), "timer dropped"), Dropped(log.clone(), "callback dropped"));
-    lp.call_later(Duration::from_secs(3600), move || drop((timer, panic_now()))).unwrap();
-    let task_log = log.clone();
-    create_task(async move {
-        let Err(cancelled) = catch_cancelled(pending::<()>()).await else { return };
-        yield_now().await;
-        task_log.add("task cleaned up");
-        // From here on there are passes only for the executor's end; this callback is left over at last.
-        cancelled.raise().await
+    let timer = Dropped(log.clone(), "timer dropped");
+    lp.call_later(Duration::from_secs(3600), move || {
+        let _timer = timer;
+        panic!("what is left over is not run");
     })
     .unwrap();
-    // Queued by the very last pass, hence never run: the shutdown's own future is done by then.
-    let deep = lp.clone();
+    queue_for_ever(&lp, Rc::new(Dropped(log.clone(), "callback dropped")));
+    let log = log.clone();
     create_task(async move {
-        let Err(_) = catch_cancelled(pending::<()>()).await;
-        deep.call_later(Duration::from_secs(1800), move || drop((callback, panic_now()))).unwrap();
+        let cancelled = until_cancelled().await;
+        yield_now().await;
+        log.add("task cleaned up");
+        cancelled.raise::<()>().await
     })
     .unwrap();
 }
 
-fn panic_now() {
-    panic!("what is left over is not run");
+/// A callback that queues itself anew: there is always one left.
+fn queue_for_ever(lp: &EventLoop, held: Rc<Dropped>) {
+    let again = lp.clone();
+    lp.call_soon(move || queue_for_ever(&again, Rc::clone(&held))).unwrap();
 }
 
 const SHUTDOWN: [&str; 5] = [
@@ -88,12 +94,9 @@ const SHUTDOWN: [&str; 5] = [
     "loop closed",
 ];
 
-/// What the shutdown did, in order, but for the order in which the close dropped the timers.
-fn shutdown_of(log: &Log, handle: &loop_api::LoopHandle) -> Vec<String> {
+/// What the shutdown did, in order.
+fn shutdown_of(log: &Log, handle: &LoopHandle) -> Vec<String> {
     let mut log = log.take();
-    if let Some(dropped) = log.get_mut(2..4) {
-        dropped.sort();
-    }
     if handle.is_closed() {
         log.push(String::from("loop closed"));
     }
@@ -201,7 +204,7 @@ fn the_same_shutdown_follows_a_failure_a_cancellation_and_a_stop() {
 fn a_failing_shutdown_does_not_hide_how_the_coroutine_ended() {
     let stop_when_cancelled = || {
         create_task(async {
-            let Err(_) = catch_cancelled(pending::<()>()).await;
+            until_cancelled().await;
             get_running_loop().unwrap().stop();
             yield_now().await;
             yield_now().await;
@@ -234,12 +237,12 @@ fn a_task_that_fails_while_it_is_cancelled_is_reported() {
     let reports = Rc::new(RefCell::new(Vec::<ExceptionContext>::new()));
     let value = run(async {
         let kept = Rc::clone(&reports);
-        let handler = move |_: &loop_api::EventLoop, context: &ExceptionContext| {
+        let handler = move |_: &EventLoop, context: &ExceptionContext| {
             kept.borrow_mut().push(context.clone());
         };
         get_running_loop().unwrap().set_exception_handler(Some(Rc::new(handler)));
         let failing = create_task(async {
-            let Err(_) = catch_cancelled(pending::<()>()).await;
+            until_cancelled().await;
             panic!("the clean-up failed");
         });
         failing.unwrap().set_name("failing");
@@ -262,7 +265,7 @@ fn a_task_that_refuses_to_end_is_waited_for() {
     let stubborn = run(async {
         let ended = Rc::clone(&ended);
         let stubborn = create_task(async move {
-            let Err(_) = catch_cancelled(pending::<()>()).await;
+            until_cancelled().await;
             for _ in 0..20 {
                 sleep(Duration::from_micros(50)).await.unwrap();
             }
@@ -270,10 +273,10 @@ fn a_task_that_refuses_to_end_is_waited_for() {
             "a value after all"
         });
         yield_now().await;
-        stubborn.unwrap()
+        stubborn
     });
     assert!(ended.get());
-    assert!(stubborn.unwrap().done());
+    assert_eq!(stubborn.unwrap().unwrap().result().unwrap(), "a value after all");
 }
 
 /// RUN-09.
@@ -500,6 +503,34 @@ fn dropping_a_runner_shuts_it_down() {
     drop(runner);
     assert_eq!(shutdown_of(&log, &handle)[1..], SHUTDOWN[1..]);
     assert!(get_event_loop().is_err());
+}
+
+/// Also by a panic, which goes on, whatever else panics meanwhile.
+#[test]
+fn a_panic_that_drops_a_runner_shuts_it_down() {
+    let log = Log::default();
+    let mut runner = Runner::new();
+    let handle = runner.get_loop().unwrap().handle();
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        let mut runner = runner;
+        let cleaned = log.clone();
+        runner
+            .run(async {
+                create_task(async move {
+                    until_cancelled().await;
+                    yield_now().await;
+                    cleaned.add("cleaned up");
+                    panic!("the clean-up failed");
+                })
+                .unwrap();
+                yield_now().await;
+            })
+            .unwrap();
+        panic!("between the runs");
+    }));
+    assert_eq!(*panicked.err().unwrap().downcast::<&str>().unwrap(), "between the runs");
+    assert!(handle.is_closed());
+    assert_eq!(log.take(), ["cleaned up"]);
 }
 
 /// The main coroutine is a task like any other: it has a name, it is listed, it can be cancelled.

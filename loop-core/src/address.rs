@@ -6,10 +6,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use socket2::SockAddr;
 
-/// Where to connect or bind: a host name with a port, or an address.
+/// Where to connect or bind: a host name with a port, or an address, or several.
 ///
-/// Made from `"host:port"`, `("host", port)`, a [`SocketAddr`] or a [`SockAddr`]. An empty host means all interfaces to
-/// bind, and this machine to connect.
+/// Made from `"host:port"`, `("host", port)`, a [`SocketAddr`], several of them, or a [`SockAddr`]. An empty host means
+/// all interfaces to bind, and this machine to connect.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Address {
@@ -17,6 +17,8 @@ pub enum Address {
     Host(String, u16),
     /// An address.
     Socket(SockAddr),
+    /// Several addresses, as if a host name had been resolved to them.
+    List(Vec<SocketAddr>),
     /// What cannot be read as an address; an error where it is used.
     Malformed(String),
 }
@@ -30,7 +32,7 @@ impl Address {
                 host.trim_matches(['[', ']']).parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, *port))
             }
             Self::Socket(addr) => addr.as_socket(),
-            Self::Malformed(_) => None,
+            Self::List(_) | Self::Malformed(_) => None,
         }
     }
 }
@@ -64,6 +66,18 @@ impl From<SocketAddr> for Address {
     }
 }
 
+impl From<Vec<SocketAddr>> for Address {
+    fn from(addrs: Vec<SocketAddr>) -> Self {
+        Self::List(addrs)
+    }
+}
+
+impl From<&[SocketAddr]> for Address {
+    fn from(addrs: &[SocketAddr]) -> Self {
+        Self::List(addrs.to_vec())
+    }
+}
+
 impl From<SockAddr> for Address {
     fn from(addr: SockAddr) -> Self {
         Self::Socket(addr)
@@ -81,6 +95,9 @@ impl fmt::Display for Address {
         match self {
             Self::Host(host, port) => write!(f, "{host}:{port}"),
             Self::Socket(addr) => f.write_str(&crate::socket::show(addr)),
+            Self::List(addrs) => {
+                f.debug_list().entries(addrs.iter().map(|addr| fmt::from_fn(move |f| addr.fmt(f)))).finish()
+            }
             Self::Malformed(text) => f.write_str(text),
         }
     }

@@ -123,7 +123,8 @@ pub unsafe trait Backend {
 
     /// Goes on with an operation for which `poll` reported [`Event::Resume`](crate::Event::Resume). An operation
     /// that was cancelled meanwhile, or is unknown, answers [`Submitted::Queued`]: its final completion is on its
-    /// way, or has been. After [`Submitted::More`] the backend itself reports `Resume` again if there may be more.
+    /// way, or has been. After [`Submitted::More`] it may be called again at once, for the next outcome; either way the
+    /// backend itself reports `Resume` again if there may be more.
     fn resume(&mut self, ops: &mut OpTable, op: OpKey) -> Submitted;
 
     /// Asks for an operation to end early. Its final completion still comes, out of `poll`: an error of

@@ -87,7 +87,6 @@ impl Driver {
         self.ops.set_landed(key);
         self.ops.remove(key)
     }
-
 }
 
 /// A backend's count of received bytes becomes the buffer's new length.

@@ -131,6 +131,10 @@ impl Inner {
         }
     }
 
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.get()
+    }
+
     /// The number of the run that is, or is to come.
     pub(crate) fn run_ticket(&self) -> u64 {
         self.runs.get()
@@ -152,6 +156,7 @@ impl Inner {
                 self.guard(|| waker.wake(), || ExceptionContext::new("Exception in a foreign waker"));
             }
             Ready::Completion => self.dispatch_completion(),
+            Ready::Watch(watch) => watch.run(self),
             Ready::Job(token) => self.job_done(token),
         }
     }
@@ -183,7 +188,7 @@ impl Inner {
             Ready::Task(task) => format!("{:?}", task.display()),
             Ready::Handle(handle) => format!("{handle:?}"),
             Ready::Wake(_) => String::from("a waker"),
-            Ready::Completion => String::from("an I/O callback"),
+            Ready::Completion | Ready::Watch(_) => String::from("an I/O callback"),
             Ready::Job(_) => String::from("an executor's result"),
         };
         let start = Instant::now();
@@ -201,7 +206,8 @@ impl Inner {
             let mut dirty = self.dirty.take();
             let mut finally = Finally::new(self);
             for flush in dirty.drain(..) {
-                finally.run(|| flush.flush(self), || ExceptionContext::new("Exception while what was written was sent"));
+                finally
+                    .run(|| flush.flush(self), || ExceptionContext::new("Exception while what was written was sent"));
             }
             let mut place = self.dirty.borrow_mut();
             if place.is_empty() {

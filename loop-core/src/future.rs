@@ -342,7 +342,7 @@ impl<T: 'static> std::future::Future for LoopFuture<T> {
     type Output = Result<T, TaskError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        crate::root::answer_probe::<Self>();
+        crate::root::answer_probe::<Self>(&self.cell.waiters);
         self.poll_outcome(&self.place, context, Self::take_result)
     }
 }
@@ -364,7 +364,7 @@ impl<T: Clone + 'static> std::future::Future for Shared<'_, T> {
     type Output = Result<T, TaskError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        crate::root::answer_probe::<Self>();
+        crate::root::answer_probe::<Self>(&self.future.cell.waiters);
         self.future.poll_outcome(&self.place, context, LoopFuture::result)
     }
 }

@@ -37,7 +37,7 @@ impl Inner {
     }
 
     fn choose_wait(&self) -> Wait {
-        if !self.ready.is_empty() || self.stopping.get() {
+        if !self.ready.is_empty() || self.stopping.get() || self.watches.any_due() {
             return if self.stopping.get() || self.pace.visit_due() { Wait::Now } else { Wait::Peek };
         }
         match self.timers.borrow_mut().next_deadline() {
@@ -52,6 +52,7 @@ impl Inner {
             wait = Wait::Now;
         }
         let result = self.poll_backend(wait);
+        self.watches.move_due(&self.ready);
         if waits || self.shared.queue.has_nodes() {
             // Awake before the queue is taken: whoever pushes later notifies anew.
             self.shared.word.wake_up();

@@ -10,6 +10,7 @@ use std::task::Waker;
 
 use crate::handle::Handle;
 use crate::task::Scheduled;
+use crate::watch::Watch;
 
 /// One entry.
 pub(crate) enum Ready {
@@ -21,6 +22,8 @@ pub(crate) enum Ready {
     Wake(Waker),
     /// The oldest completion that was not looked at yet.
     Completion,
+    /// A reader or writer whose descriptor was found ready.
+    Watch(Rc<Watch>),
     /// The result of another thread, by its token.
     Job(usize),
 }

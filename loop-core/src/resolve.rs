@@ -13,7 +13,7 @@ pub(crate) fn nothing_found() -> Error {
 
 impl EventLoop {
     /// The addresses of a host, in the resolver's order, each once (asyncio: `getaddrinfo`, for internet addresses).
-    /// A numeric address asks nobody. Cancelling ends the wait; the resolver's thread ends by itself.
+    /// A numeric address, or a list, asks nobody. Cancelling ends the wait; the resolver's thread ends by itself.
     ///
     /// # Errors
     ///
@@ -24,6 +24,8 @@ impl EventLoop {
             return Ok(vec![numeric]);
         }
         let (host, port) = match address {
+            Address::List(addrs) if addrs.is_empty() => return Err(nothing_found()),
+            Address::List(addrs) => return Ok(addrs.clone()),
             Address::Host(host, port) if host.is_empty() => (String::from("localhost"), *port),
             Address::Host(host, port) => (host.clone(), *port),
             Address::Malformed(_) => return Err(Error::InvalidArgument("an address is written host:port")),

@@ -19,7 +19,9 @@ use std::task::{Context, Poll};
 use crate::error::{Error, Result, TaskError};
 use crate::event_loop::{EventLoop, Inner};
 use crate::exception::{ExceptionContext, Finally};
+use crate::running::with_running;
 use crate::task::{Flag, LoopTask, TaskPtr, TaskRef};
+use crate::waiters::Waiters;
 
 thread_local! {
     /// The type of the future that a root polls right now, until somebody answered.
@@ -30,14 +32,18 @@ thread_local! {
 enum Probe {
     Off,
     Asked(TypeId),
-    Answered,
+    Answered {
+        /// It was done during this run.
+        done_in_run: bool,
+    },
 }
 
 /// A future of the loop is polled: if it is what a root polls directly, it says so.
-pub(crate) fn answer_probe<T>() {
+pub(crate) fn answer_probe<T>(waiters: &Waiters) {
     if let Probe::Asked(asked) = PROBE.get() {
         let direct = asked == typeid::of::<T>() || asked == typeid::of::<&mut T>();
-        PROBE.set(if direct { Probe::Answered } else { Probe::Off });
+        let done_in_run = || with_running(|running| running.is_some_and(|inner| waiters.told_in(inner.run_ticket())));
+        PROBE.set(if direct { Probe::Answered { done_in_run: done_in_run() } } else { Probe::Off });
     }
 }
 
@@ -72,8 +78,11 @@ impl<F: Future> Future for Root<'_, F> {
         let future = unsafe { Pin::new_unchecked(&mut this.future) };
         PROBE.set(Probe::Asked(typeid::of::<F>()));
         let result = future.poll(context);
-        if PROBE.replace(Probe::Off) == Probe::Answered {
+        let mut stops = true;
+        if let Probe::Answered { done_in_run } = PROBE.replace(Probe::Off) {
             this.direct.set(true);
+            // A done callback would have been queued when it was done: its turn is in the next pass, as this task's is.
+            stops = !(first && done_in_run);
         }
         if first
             && !this.direct.get()
@@ -81,7 +90,7 @@ impl<F: Future> Future for Root<'_, F> {
         {
             TaskRef::hold(task).header().show();
         }
-        if result.is_ready() && this.direct.get() {
+        if result.is_ready() && this.direct.get() && stops {
             this.inner.stopping.set(true);
         }
         result

@@ -47,6 +47,10 @@ enum List {
         entries: Vec<Entry>,
         gone: usize,
     },
+    /// Everyone was told, during this run of the loop.
+    Told {
+        run: u64,
+    },
 }
 
 #[derive(Default)]
@@ -101,7 +105,7 @@ impl Waiters {
     fn push(&self, entry: Entry) {
         let mut list = self.0.borrow_mut();
         match &mut *list {
-            List::Empty => *list = List::One(entry),
+            List::Empty | List::Told { .. } => *list = List::One(entry),
             List::Many { entries, .. } => entries.push(entry),
             List::One(_) => {
                 if let List::One(first) = std::mem::take(&mut *list) {
@@ -114,8 +118,10 @@ impl Waiters {
     /// Tells everyone, through the ready queue: nobody runs before this returns. False where there was a callback
     /// that the loop, being closed, could not take.
     pub(crate) fn notify(&self, finally: &mut Finally<'_>, bind: impl Fn(&dyn Done)) -> bool {
-        match self.0.take() {
-            List::Empty => true,
+        let told =
+            if finally.inner.is_running() { List::Told { run: finally.inner.run_ticket() } } else { List::Empty };
+        match self.0.replace(told) {
+            List::Empty | List::Told { .. } => true,
             List::One(entry) => tell(entry.waiter, finally, &bind),
             List::Many { entries, .. } => {
                 let mut all = true;
@@ -125,6 +131,11 @@ impl Waiters {
                 all
             }
         }
+    }
+
+    /// Whether everyone was told during this run.
+    pub(crate) fn told_in(&self, run: u64) -> bool {
+        matches!(&*self.0.borrow(), List::Told { run: told } if *told == run)
     }
 
     /// Lets go of everyone, untold.

@@ -16,11 +16,13 @@ use crate::event_loop::{EventLoop, Inner};
 use crate::exception::{ExceptionContext, Finally};
 use crate::op::{Event, Interest, Op, Outcome};
 use crate::op_table::OpKey;
-use crate::ready::Ready;
+use crate::ready::{Ready, ReadyQueue};
 
 #[derive(Default)]
 pub(crate) struct Watches {
     watches: RefCell<HashMap<(RawFd, Interest), Rc<Watch>>>,
+    /// Those that were found ready when they were armed: events of the next pass.
+    due: RefCell<Vec<Rc<Watch>>>,
     /// Descriptors that open transports own.
     owned: RefCell<HashSet<RawFd>>,
 }
@@ -28,7 +30,18 @@ pub(crate) struct Watches {
 impl Watches {
     pub(crate) fn take(&self) -> Vec<Rc<Watch>> {
         self.owned.take();
-        self.watches.take().into_values().collect()
+        let due = self.due.take();
+        self.watches.take().into_values().chain(due).collect()
+    }
+
+    /// Whether the next pass has events of watches for certain.
+    pub(crate) fn any_due(&self) -> bool {
+        !self.due.borrow().is_empty()
+    }
+
+    /// The events that need no poll take their turn among those of the poll.
+    pub(crate) fn move_due(&self, ready: &ReadyQueue) {
+        self.due.borrow_mut().drain(..).for_each(|watch| ready.push(Ready::Watch(watch)));
     }
 
     fn own(&self, fd: RawFd) -> bool {
@@ -81,8 +94,7 @@ impl Watch {
             Started::Queued(key) | Started::More(key, _) => self.op.set(Some(key)),
             Started::Done(result, ..) => {
                 result?;
-                // Ready already: its turn comes with the next pass.
-                inner.ready.push(Ready::Handle(Rc::new(Turn(Rc::clone(self)))));
+                inner.watches.due.borrow_mut().push(Rc::clone(self));
             }
             Started::Closed => {}
         }
@@ -90,7 +102,7 @@ impl Watch {
     }
 
     /// The callback's turn.
-    fn run(self: &Rc<Self>, inner: &Rc<Inner>) {
+    pub(crate) fn run(self: &Rc<Self>, inner: &Rc<Inner>) {
         if self.removed.get() {
             return;
         }
@@ -121,25 +133,6 @@ impl Watch {
         }
         let callback = self.callback.take();
         inner.dispose(callback);
-    }
-}
-
-/// A watch whose descriptor was ready when it was armed.
-struct Turn(Rc<Watch>);
-
-impl crate::handle::Handle for Turn {
-    fn run(&self, event_loop: &EventLoop) {
-        self.0.run(&event_loop.inner);
-    }
-
-    fn cancel(&self) {}
-
-    fn cancelled(&self) -> bool {
-        self.0.removed.get()
-    }
-
-    fn describe(&self) -> &str {
-        "a reader or writer"
     }
 }
 

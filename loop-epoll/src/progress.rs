@@ -24,7 +24,7 @@ const DIRECTIONS: [Interest; 2] = [Interest::Read, Interest::Write];
 /// Something for the next poll to report.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Pending {
-    /// To be dropped if the operation has left its line by then.
+    /// To be dropped if the operation has left its line, or has been resumed and has to wait.
     Resume(OpKey),
     Cancelled(OpKey),
 }
@@ -124,7 +124,7 @@ impl EpollBackend {
             && let Some(first) = entry.line(Line::Transfer(interest)).first()
         {
             let waiter = self.waiting.get_mut(first);
-            if !std::mem::replace(&mut waiter.announced, true) {
+            if !std::mem::replace(&mut waiter.announced, true) && !std::mem::replace(&mut waiter.noted, true) {
                 self.pending.push(Pending::Resume(waiter.op));
             }
         }
@@ -149,7 +149,9 @@ impl EpollBackend {
         for pending in self.pending.drain(..) {
             match pending {
                 Pending::Resume(op) => {
-                    if self.waiting.of(ops, op).is_some() {
+                    if let Some(id) = self.waiting.of(ops, op)
+                        && self.waiting.take_note(id)
+                    {
                         out.push(Completion { op, event: Event::Resume });
                     }
                 }

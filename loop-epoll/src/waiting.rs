@@ -35,6 +35,8 @@ pub(crate) struct Waiter {
     pub(crate) line: Line,
     /// A resume was scheduled or reported, and `resume` has not been called since.
     pub(crate) announced: bool,
+    /// It is noted for the next poll to report, if it is announced then.
+    pub(crate) noted: bool,
     /// Connect: the system call was made, what remains is to hear how it ended.
     pub(crate) connecting: bool,
     before: u32,
@@ -78,7 +80,8 @@ impl Waiting {
         (op, fd, line): (OpKey, FdKey, Line),
         connecting: bool,
     ) -> WaiterId {
-        let waiter = Waiter { op, fd, line, announced: false, connecting, before: queue.last, behind: NONE };
+        let waiter =
+            Waiter { op, fd, line, announced: false, noted: false, connecting, before: queue.last, behind: NONE };
         let id = if let Some(id) = self.free.pop() {
             self.slab[id as usize] = waiter;
             id
@@ -123,6 +126,13 @@ impl Waiting {
         };
         debug_assert_eq!(self.slab[id.0 as usize].op, op, "a note names its own waiter");
         Some(id)
+    }
+
+    /// A note is taken up: whether there is still something to report.
+    pub(crate) fn take_note(&mut self, id: WaiterId) -> bool {
+        let waiter = self.get_mut(id);
+        waiter.noted = false;
+        waiter.announced
     }
 
     /// The one behind, in the same line.

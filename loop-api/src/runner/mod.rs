@@ -50,7 +50,6 @@ const EXECUTOR_TIMEOUT: Duration = Duration::from_secs(300);
 /// [`OtherLoopRunning`](LoopError::OtherLoopRunning) where a loop runs in this thread already: the coroutine was not
 /// started; with [`StoppedBeforeComplete`](LoopError::StoppedBeforeComplete) where `stop` ended the run. [`Error::Io`]
 /// where no loop can be made, or its backend cannot go on.
-#[track_caller]
 pub fn run<F: Future>(main: F) -> Result<F::Output> {
     Runner::builder().run(main)
 }
@@ -255,7 +254,6 @@ impl RunnerBuilder {
     /// # Errors
     ///
     /// Those of [`run`](crate::run).
-    #[track_caller]
     pub fn run<F: Future>(self, main: F) -> Result<F::Output> {
         let mut runner = self.build();
         let ended = catch_unwind(AssertUnwindSafe(|| runner.run(main)));

@@ -167,7 +167,8 @@ mod tests {
     fn all_there_is_is_taken_without_a_copy() {
         let mut buffer = filled(&[7; 1000]);
         let place = buffer.as_slice().as_ptr();
-        assert_eq!(buffer.take(1000).as_ptr(), place);
+        let taken = buffer.take(1000);
+        assert_eq!(taken.as_ptr(), place);
     }
 
     #[test]

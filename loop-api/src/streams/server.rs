@@ -5,9 +5,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::rc::Rc;
 
-use loop_core::{
-    BindTo, Cancelled, Error as LoopError, ExceptionContext, LoopTask, ServerOptions, TaskError, Transport,
-};
+use loop_core::{BindTo, Cancelled, Error as LoopError, ExceptionContext, LoopTask, ServerOptions, TaskError};
 
 use crate::error::{Error, Result};
 use crate::policy::get_running_loop;
@@ -96,10 +94,10 @@ where
     // Refused by a closed loop, which has no connections.
     let Ok(task) = event_loop.create_task(handler(reader, writer)) else { return };
     let done = task.clone();
-    task.add_done_callback(move |_| finish(&done, kept.transport()));
+    task.add_done_callback(move |_| finish(&done, &kept));
 }
 
-fn finish<T: HandlerOutput>(task: &LoopTask<T>, transport: &Transport) {
+fn finish<T: HandlerOutput>(task: &LoopTask<T>, writer: &StreamWriter) {
     let failure: Box<dyn StdError + Send + Sync> = match task.take_outcome() {
         Ok(output) => match output.failure() {
             None => return,
@@ -110,9 +108,10 @@ fn finish<T: HandlerOutput>(task: &LoopTask<T>, transport: &Transport) {
     };
     if !is_cancellation(&*failure) {
         let report = ExceptionContext::new("Unhandled exception in client_connected_cb").exception(failure);
+        let transport = writer.transport();
         transport.get_loop().call_exception_handler(&report.detail("transport", transport));
     }
-    transport.close();
+    writer.start_close();
 }
 
 /// Whether a handler failed because something it awaited was cancelled, which in asyncio makes it cancelled as well.

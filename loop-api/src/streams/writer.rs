@@ -47,8 +47,8 @@ struct Stream {
     transport: Transport,
     incoming: Rc<Incoming>,
     outgoing: Rc<Outgoing>,
-    /// The sending side was ended through `AsyncWrite`, which has no other way to say that it is done.
-    ended: Cell<bool>,
+    /// The program closed it, or ended the sending side through `AsyncWrite`, which has no other way to say that.
+    closed: Cell<bool>,
 }
 
 /// So many pieces are described without an allocation.
@@ -57,7 +57,7 @@ const FEW: usize = 16;
 impl StreamWriter {
     pub(super) fn new(transport: Transport, incoming: Rc<Incoming>, outgoing: Rc<Outgoing>) -> Self {
         Self {
-            stream: Rc::new(Stream { transport, incoming, outgoing, ended: Cell::new(false) }),
+            stream: Rc::new(Stream { transport, incoming, outgoing, closed: Cell::new(false) }),
             drain: Drain::default(),
         }
     }
@@ -139,6 +139,7 @@ impl StreamWriter {
     /// Begins to close the stream (asyncio: `close`): what was written is sent, then the connection ends. Again, it does
     /// nothing.
     pub fn start_close(&self) {
+        self.stream.closed.set(true);
         self.stream.transport.close();
     }
 
@@ -198,7 +199,7 @@ impl StreamWriter {
             return Poll::Ready(Ok(()));
         }
         stream.transport.write_eof();
-        stream.ended.set(true);
+        stream.closed.set(true);
         // Nothing more will be written: from here on writing counts as paused until everything is sent.
         stream.transport.set_write_buffer_limits(Some(0), None)?;
         stream.outgoing.poll_drain(drain, context)
@@ -219,13 +220,16 @@ impl Drop for StreamWriter {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        if self.transport.is_closing() {
+        // A loop that is closed has closed the transport as well: that was not the program.
+        let loop_closed = self.transport.get_loop().is_closed();
+        let over = if loop_closed { self.outgoing.is_lost() } else { self.transport.is_closing() };
+        if over {
             return;
         }
-        if !self.ended.get() {
+        if !self.closed.get() {
             tracing::warn!("unclosed stream: {:?}", self.transport);
         }
-        if !self.transport.get_loop().is_closed() {
+        if !loop_closed {
             self.transport.close();
         }
     }

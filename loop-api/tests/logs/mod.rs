@@ -9,9 +9,9 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 /// One event: its level, and its message with its fields behind it.
 #[derive(Debug, Clone)]
-pub struct Record {
-    pub level: Level,
-    pub text: String,
+pub(crate) struct Record {
+    pub(crate) level: Level,
+    pub(crate) text: String,
 }
 
 #[derive(Clone, Default)]
@@ -43,7 +43,7 @@ impl Visit for Text {
 }
 
 /// Runs `code`; what it gives, and what this thread logged meanwhile.
-pub fn capture<R>(code: impl FnOnce() -> R) -> (R, Vec<Record>) {
+pub(crate) fn capture<R>(code: impl FnOnce() -> R) -> (R, Vec<Record>) {
     let recorder = Recorder::default();
     let subscriber = tracing_subscriber::registry().with(recorder.clone());
     let result = tracing::subscriber::with_default(subscriber, code);
@@ -52,6 +52,6 @@ pub fn capture<R>(code: impl FnOnce() -> R) -> (R, Vec<Record>) {
 }
 
 /// The texts of warnings and errors.
-pub fn complaints(records: &[Record]) -> Vec<&str> {
+pub(crate) fn complaints(records: &[Record]) -> Vec<&str> {
     records.iter().filter(|record| record.level <= Level::WARN).map(|record| record.text.as_str()).collect()
 }

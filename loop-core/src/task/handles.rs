@@ -455,7 +455,7 @@ impl<T> std::future::Future for LoopTask<T> {
     type Output = Result<T, TaskError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        crate::root::answer_probe::<Self>();
+        crate::root::answer_probe::<Self>(&self.task.header().waiters);
         self.poll_outcome(&self.wait, context, Self::take_outcome)
     }
 }
@@ -477,7 +477,7 @@ impl<T: Clone> std::future::Future for Outcome<'_, T> {
     type Output = Result<T, TaskError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        crate::root::answer_probe::<Self>();
+        crate::root::answer_probe::<Self>(&self.task.task.header().waiters);
         self.task.poll_outcome(&self.wait, context, LoopTask::result)
     }
 }

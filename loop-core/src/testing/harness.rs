@@ -19,7 +19,7 @@ use crate::op_table::{OpKey, OpTable, Target};
 
 /// How long the harness waits for what must come, by the backend's clock: long enough for a machine that is
 /// busy with something else, and at once on a virtual clock.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What became of an operation that was submitted.
 #[derive(Debug)]
@@ -85,6 +85,7 @@ pub struct Harness {
     kept: VecDeque<Arrival>,
     resumes: VecDeque<OpKey>,
     holds_resumes: bool,
+    eager: bool,
     out: Vec<Completion>,
 }
 
@@ -98,6 +99,7 @@ impl Harness {
             kept: VecDeque::new(),
             resumes: VecDeque::new(),
             holds_resumes: false,
+            eager: false,
             out: Vec::new(),
         }
     }
@@ -234,6 +236,12 @@ impl Harness {
         }
     }
 
+    /// From now on, asks a multishot operation for its next outcome right after each (`true`), or only at the next
+    /// `Resume`.
+    pub fn resume_eagerly(&mut self, eager: bool) {
+        self.eager = eager;
+    }
+
     /// Whether a `Resume` of the operation is kept back.
     #[must_use]
     pub fn has_resume(&self, key: OpKey) -> bool {
@@ -314,11 +322,19 @@ impl Harness {
     }
 
     fn go_on(&mut self, key: OpKey) {
-        match self.backend.resume(&mut self.ops, key) {
-            Submitted::Done(result) => self.land(key, result),
-            Submitted::More(outcome) => self.kept.push_back(Arrival::More(key, outcome)),
-            Submitted::Queued => {}
-            Submitted::Unsupported => panic!("resume answered Unsupported for {key:?}, which had been queued"),
+        loop {
+            match self.backend.resume(&mut self.ops, key) {
+                Submitted::Done(result) => self.land(key, result),
+                Submitted::More(outcome) => {
+                    self.kept.push_back(Arrival::More(key, outcome));
+                    if self.eager {
+                        continue;
+                    }
+                }
+                Submitted::Queued => {}
+                Submitted::Unsupported => panic!("resume answered Unsupported for {key:?}, which had been queued"),
+            }
+            return;
         }
     }
 

@@ -118,7 +118,9 @@ impl Worker {
             Wake::Start => {
                 self.0.wait_for(slowly);
                 self.0.idle.not_started();
-                if let Wake::Sleeper(parker) = (if true { Wake::Nobody } else { self.0.idle.announce_to_sleepers(|| self.is_empty()) }) {
+                if let Wake::Sleeper(parker) =
+                    (if true { Wake::Nobody } else { self.0.idle.announce_to_sleepers(|| self.is_empty()) })
+                {
                     parker.unpark();
                 }
             }

@@ -25,6 +25,8 @@ use crate::testing::{Arrival, Harness, VirtualBackend};
 type Hook<A, R> = Option<Box<dyn FnMut(&mut VirtualBackend, &mut OpTable, A) -> R>>;
 type OnPoll = Option<Box<dyn FnMut(&mut VirtualBackend, &mut OpTable, Wait, &mut Vec<Completion>)>>;
 
+type OnSubmit = Box<dyn FnMut(&mut VirtualBackend, &mut OpTable, OpKey) -> Submitted>;
+
 /// A sound backend, but for the hooks that are set.
 #[derive(Default)]
 struct Bent {
@@ -166,9 +168,8 @@ fn pair_with_receives(
     (h, client, server)
 }
 
-fn receives(
-    mut what: impl FnMut(&mut VirtualBackend, &mut OpTable, OpKey) -> Submitted + 'static,
-) -> Box<dyn FnMut(&mut VirtualBackend, &mut OpTable, OpKey) -> Submitted> {
+/// A hook on the submission of receives alone.
+fn receives(mut what: impl FnMut(&mut VirtualBackend, &mut OpTable, OpKey) -> Submitted + 'static) -> OnSubmit {
     Box::new(move |straight, ops, key| match ops.get(key) {
         Some(Op::Recv { .. } | Op::RecvMulti { .. }) => what(straight, ops, key),
         _ => straight.submit(ops, key),

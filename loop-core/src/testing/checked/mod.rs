@@ -329,7 +329,13 @@ unsafe impl Backend for CheckedBackend {
         let answer = self.inner.resume(ops, key);
         match &answer {
             Submitted::Done(result) => self.ended(ops, key, result),
-            Submitted::More(outcome) => self.continued(ops, key, outcome),
+            Submitted::More(outcome) => {
+                self.continued(ops, key, outcome);
+                // It may be asked for the next outcome at once.
+                if let Some(flight) = self.flights.get_mut(&key) {
+                    flight.resumable = true;
+                }
+            }
             Submitted::Queued => {}
             Submitted::Unsupported => panic!("B1: resume answered Unsupported for {key:?}"),
         }

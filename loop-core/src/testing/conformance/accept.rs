@@ -38,6 +38,26 @@ pub(super) fn accept_multi_takes_every_connection(make: &mut Make<'_>) {
     assert_cancelled(&h.run_until(accept).0);
 }
 
+pub(super) fn accept_multi_may_be_asked_for_more_at_once(make: &mut Make<'_>) {
+    let mut h = harness(make);
+    h.resume_eagerly(true);
+    let (listener, addr) = h.listener(8);
+    let accept = h.start(Op::AcceptMulti { fd: listener });
+    for _ in 0..3 {
+        let clients = [(); 3].map(|()| {
+            let fd = h.stream();
+            (fd, h.start(Op::Connect { fd, addr: addr.clone() }))
+        });
+        for (client, connect) in clients {
+            assert!(matches!(h.run_until(connect).0, Ok(Outcome::Done)));
+            let server = next_accepted(&mut h, accept);
+            assert_eq!(h.peer_addr(server), h.local_addr(client));
+        }
+    }
+    h.cancel(accept);
+    assert_cancelled(&h.run_until(accept).0);
+}
+
 pub(super) fn accepts_complete_in_order(make: &mut Make<'_>) {
     let mut h = harness(make);
     let (listener, addr) = h.listener(8);

@@ -22,14 +22,14 @@ pub(super) fn a_wait_is_never_early_and_does_not_spin(make: &mut Make<'_>) {
     let mut h = harness(make);
     let (mut waits, mut polls) = (0, 0);
     for micros in [1, 50, 300, 999, 1_500, 5_000] {
-        for _ in 0..5 {
+        for _ in 0..10 {
             let deadline = h.now() + Duration::from_micros(micros);
             waits += 1;
             while h.now() < deadline {
                 assert_eq!(h.poll(Wait::Until(deadline)), 0);
                 polls += 1;
-                // An interrupted wait may return early, now and then. One that rounds down does so again and again.
-                assert!(polls <= 2 * waits + 10, "{polls} polls for {waits} waits: they return before their deadlines");
+                // An interrupted wait may return early, once in a while. One that rounds down does so each time.
+                assert!(polls <= waits + 8, "{polls} polls for {waits} waits: they return before their deadlines");
             }
         }
     }

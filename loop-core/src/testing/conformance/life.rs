@@ -130,6 +130,8 @@ impl Life {
             10 => {
                 let hold = self.chance.below(2) == 0;
                 self.h.hold_resumes(hold);
+                let eager = self.chance.below(2) == 0;
+                self.h.resume_eagerly(eager);
             }
             11 if self.chance.below(30) == 0 => {
                 // Both directions end, in the midst of whatever is going on.

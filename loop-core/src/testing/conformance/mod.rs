@@ -13,7 +13,7 @@
 //! Each case gets its backends wrapped in [`CheckedBackend`], so it also shows **B1** to **B7** on the way. A
 //! case about something a backend need not have (real descriptors, files, synchronous calls) checks that the
 //! backend says so as documented. No case sleeps, and none asserts that anything was fast: a wait that does
-//! not end fails by [`Harness`]'s deadline, after a minute.
+//! not end fails by [`Harness`]'s deadline, after half a minute.
 //!
 //! Sockets are those of the loopback address, so the cases need nothing of the machine but that.
 
@@ -102,6 +102,7 @@ suite! { $
         accepted_sockets_live_longer_than_the_listener;
     accept:
         accept_multi_takes_every_connection
+        accept_multi_may_be_asked_for_more_at_once
         accepts_complete_in_order
         accept_needs_a_listening_socket
         a_cancelled_accept_multi_leaves_the_backlog_alone;
@@ -126,6 +127,7 @@ suite! { $
         send_and_receive_need_a_connection;
     multishot:
         chunks_come_in_order_up_to_the_end
+        a_multishot_receive_may_be_asked_for_more_at_once
         bytes_that_were_there_before_are_a_chunk
         a_chunk_stays_as_it_is_while_held
         a_chunk_outlives_its_backend
@@ -134,7 +136,8 @@ suite! { $
     now:
         synchronous_calls_answer_or_are_none
         a_vain_synchronous_receive_costs_no_readiness
-        a_synchronous_receive_beside_a_waiting_one_loses_nothing
+        a_synchronous_receive_takes_the_place_of_a_waiting_one
+        a_synchronous_send_does_not_overtake_a_waiting_one
         a_synchronous_send_stops_at_a_full_socket;
     cancel:
         a_waiting_accept_can_be_cancelled
@@ -170,6 +173,7 @@ suite! { $
     readiness:
         a_pipe_becomes_readable
         readiness_is_level_triggered
+        readiness_is_asked_for_when_its_turn_comes
         a_socket_is_writable_at_once
         a_full_pipe_becomes_writable
         a_hang_up_is_ready_for_both

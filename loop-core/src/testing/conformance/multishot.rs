@@ -59,6 +59,24 @@ pub(super) fn chunks_come_in_order_up_to_the_end(make: &mut Make<'_>) {
     assert_eq!(h.recv(server, 10).unwrap(), b"");
 }
 
+pub(super) fn a_multishot_receive_may_be_asked_for_more_at_once(make: &mut Make<'_>) {
+    let mut h = harness(make);
+    h.resume_eagerly(true);
+    let (client, server) = h.tcp_pair();
+    let receive = h.start(Op::RecvMulti { fd: server });
+    let mut sent = Vec::new();
+    for round in 0..8 {
+        // Several chunks of a backend with small ones; asking once too often is told so, and costs nothing.
+        let part = pattern(40_000, round);
+        let key = h.start(Op::Send { fd: client, buf: part.clone(), start: 0 });
+        let (result, _) = h.run_until(key);
+        let Ok(Outcome::Count(count)) = result else { panic!("send came to {result:?}") };
+        sent.extend_from_slice(&part[..count]);
+    }
+    h.close(client);
+    assert!(to_the_end(&mut h, receive) == sent);
+}
+
 pub(super) fn bytes_that_were_there_before_are_a_chunk(make: &mut Make<'_>) {
     let mut h = harness(make);
     let (client, server) = h.tcp_pair();

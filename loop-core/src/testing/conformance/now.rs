@@ -3,12 +3,12 @@
 use std::io::{self, IoSlice};
 use std::time::Duration;
 
-use super::{Make, harness, pattern};
+use super::{Make, fill, harness, pattern};
 use crate::backend::Wait;
 use crate::fd::FdKey;
 use crate::op::{Op, Outcome};
-use crate::testing::Harness;
 use crate::testing::harness::recv_op;
+use crate::testing::{Arrival, Harness};
 
 /// A pair, on a backend that has synchronous calls.
 fn synchronous(make: &mut Make<'_>) -> Option<(Harness, FdKey, FdKey)> {
@@ -81,24 +81,56 @@ pub(super) fn a_vain_synchronous_receive_costs_no_readiness(make: &mut Make<'_>)
     }
 }
 
-pub(super) fn a_synchronous_receive_beside_a_waiting_one_loses_nothing(make: &mut Make<'_>) {
+pub(super) fn a_synchronous_receive_takes_the_place_of_a_waiting_one(make: &mut Make<'_>) {
     let Some((mut h, client, server)) = synchronous(make) else { return };
-    h.hold_resumes(true);
-    let waiting = h.start(recv_op(server, 8));
-    h.send_all(client, b"first");
-    h.wait_for("a Resume, or the completion", |h| (h.has_resume(waiting) || !h.is_in_flight(waiting)).then_some(()));
-    // The waiting one was told of the bytes. The call takes them from it, or leaves them to it.
-    let taken = try_recv_now(&mut h, server, 8);
-    h.hold_resumes(false);
-    h.poll(Wait::Now);
-    if let Some(taken) = taken {
-        assert_eq!(taken, b"first");
-        assert!(h.is_in_flight(waiting), "there is nothing for it yet");
-        h.send_all(client, b"second");
-        assert_eq!(h.received(waiting).unwrap(), b"second");
-    } else {
-        assert_eq!(h.received(waiting).unwrap(), b"first");
+    for multishot in [false, true] {
+        h.hold_resumes(true);
+        let waiting = h.start(if multishot { Op::RecvMulti { fd: server } } else { recv_op(server, 8) });
+        h.send_all(client, b"first");
+        h.wait_for("a Resume, or an outcome", |h| (h.has_resume(waiting) || h.has_arrival(waiting)).then_some(()));
+        let resumed = h.has_resume(waiting);
+        if resumed {
+            // The operation was told of the bytes, and the loop takes them in another way.
+            assert_eq!(try_recv_now(&mut h, server, 8).expect("the bytes that were told of"), b"first");
+            assert!(try_recv_now(&mut h, server, 8).is_none());
+        }
+        h.hold_resumes(false);
+        if resumed {
+            h.poll(Wait::Now);
+            assert!(h.is_in_flight(waiting) && !h.has_arrival(waiting), "there is nothing for it yet");
+            h.send_all(client, b"second");
+        }
+        let expected: &[u8] = if resumed { b"second" } else { b"first" };
+        match h.next_of(waiting) {
+            Arrival::More(_, Outcome::Chunk(chunk)) => assert_eq!(&chunk[..], expected),
+            Arrival::Final(_, Ok(Outcome::Count(_)), Op::Recv { buf, .. }) => assert_eq!(buf, expected),
+            other => panic!("a receive came to {other:?}"),
+        }
+        h.cancel(waiting);
     }
+}
+
+pub(super) fn a_synchronous_send_does_not_overtake_a_waiting_one(make: &mut Make<'_>) {
+    let Some((mut h, client, server)) = synchronous(make) else { return };
+    let (waiting, mut sent) = fill(&mut h, client);
+    let block = pattern(1 << 16, sent.len() as u32);
+    h.hold_resumes(true);
+    let mut got = Vec::new();
+    while got.len() < sent.len() {
+        got.extend(recv_now(&mut h, server, 1 << 16));
+    }
+    // There is room now, and the one that waits has not had its turn.
+    h.wait_for("a Resume, or the completion", |h| (h.has_resume(waiting) || !h.is_in_flight(waiting)).then_some(()));
+    let overtook = h.is_in_flight(waiting) && h.backend().send_now(client, &[IoSlice::new(b"late")]).unwrap().is_ok();
+    assert!(!overtook, "the bytes of a waiting send come first");
+    h.hold_resumes(false);
+    let (result, _) = h.run_until(waiting);
+    let Ok(Outcome::Count(count)) = result else { panic!("send came to {result:?}") };
+    sent.extend_from_slice(&block[..count]);
+    while got.len() < sent.len() {
+        got.extend(recv_now(&mut h, server, 1 << 16));
+    }
+    assert!(got == sent);
 }
 
 pub(super) fn a_synchronous_send_stops_at_a_full_socket(make: &mut Make<'_>) {

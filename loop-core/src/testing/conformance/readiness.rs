@@ -78,6 +78,24 @@ pub(super) fn readiness_is_level_triggered(make: &mut Make<'_>) {
     assert_ready(&mut h, key);
 }
 
+pub(super) fn readiness_is_asked_for_when_its_turn_comes(make: &mut Make<'_>) {
+    let Some(mut h) = watching(make) else { return };
+    let (mut reader, mut writer) = pipe();
+    h.hold_resumes(true);
+    let key = watch(&mut h, &reader, Interest::Read);
+    writer.write_all(b"x").expect("write");
+    h.wait_for("a Resume, or the completion", |h| (h.has_resume(key) || !h.is_in_flight(key)).then_some(()));
+    // Somebody else reads it, between the report and its turn.
+    reader.read_exact(&mut [0]).expect("read");
+    let resumed = h.is_in_flight(key);
+    h.hold_resumes(false);
+    if resumed {
+        assert_waits(&mut h, key);
+        writer.write_all(b"y").expect("write");
+    }
+    assert_ready(&mut h, key);
+}
+
 pub(super) fn a_socket_is_writable_at_once(make: &mut Make<'_>) {
     let Some(mut h) = watching(make) else { return };
     let (one, _two) = UnixStream::pair().expect("a pair");

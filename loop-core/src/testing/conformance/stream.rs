@@ -111,6 +111,7 @@ impl Side {
     fn take(&mut self, arrival: &Arrival) {
         match arrival {
             Arrival::Final(key, Ok(Outcome::Count(count)), Op::Send { .. }) if self.sending == Some(*key) => {
+                assert!(*count > 0, "nothing sent after {} bytes, and no error", self.sent);
                 self.sending = None;
                 self.sent += count;
             }

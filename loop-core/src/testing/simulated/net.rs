@@ -289,10 +289,12 @@ impl Network {
 
     pub(super) fn resume(&mut self, ops: &mut OpTable, key: OpKey) -> Submitted {
         let Some(place) = self.waiting.get_mut(&key) else { return Submitted::Queued };
-        if !std::mem::take(&mut place.told) {
+        place.told = false;
+        let (fd, interest) = (place.fd, place.interest);
+        // B3: only the head goes on. What completes by itself is never told to.
+        if self.completing || self.ready_head(fd, interest) != Some(key) {
             return Submitted::Queued;
         }
-        let (fd, interest) = (place.fd, place.interest);
         match self.attempt(ops, key) {
             None => Submitted::Queued,
             Some(Attempt::More(outcome)) => {
@@ -373,21 +375,18 @@ impl Network {
         }
     }
 
-    /// An error of `WouldBlock` also where operations wait: the call does not overtake them.
+    /// Takes what is there, also in the place of an operation that waits for it and was told.
     pub(super) fn recv_now(&mut self, fd: FdKey, buf: &mut [u8]) -> io::Result<usize> {
-        self.unless_taken(fd, Interest::Read)?;
         self.receive_into(fd, buf)
     }
 
-    /// The same for sending.
+    /// An error of `WouldBlock` also where sends wait: their bytes come first.
     pub(super) fn send_now(&mut self, fd: FdKey, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.unless_taken(fd, Interest::Write)?;
-        self.send(fd, bufs.iter().map(|buf| &buf[..]), None)
-    }
-
-    fn unless_taken(&mut self, fd: FdKey, interest: Interest) -> io::Result<()> {
-        let free = self.socket(fd)?.queue(interest).ops.is_empty();
-        if free { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+        if self.socket(fd)?.queue(Interest::Write).ops.is_empty() {
+            self.send(fd, bufs.iter().map(|buf| &buf[..]), None)
+        } else {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
     }
 
     // ---- moving bytes ----

@@ -1,0 +1,282 @@
+//! What costs an allocation and what does not, once queues and tables have grown to their size. A counting allocator, so
+//! a test binary of its own; each thread counts its own.
+
+mod loops;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use loop_api::EventLoop;
+use loops::{new_loop, one_pass, virtual_loop};
+
+struct Counting;
+
+thread_local! {
+    static COUNT: Cell<usize> = const { Cell::new(0) };
+    static BYTES: Cell<isize> = const { Cell::new(0) };
+}
+
+fn count(calls: usize, bytes: isize) {
+    // A thread that is ending counts no more.
+    let _ = COUNT.try_with(|count| count.set(count.get() + calls));
+    let _ = BYTES.try_with(|live| live.set(live.get() + bytes));
+}
+
+// SAFETY: the system's allocator, with plain numbers counted beside it.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(1, layout.size() as isize);
+        // SAFETY: the caller's.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        count(0, -(layout.size() as isize));
+        // SAFETY: the caller's.
+        unsafe { System.dealloc(place, layout) }
+    }
+    unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(1, size as isize - layout.size() as isize);
+        // SAFETY: the caller's.
+        unsafe { System.realloc(place, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// How many allocations this takes.
+fn allocations(code: impl FnOnce()) -> usize {
+    let before = COUNT.get();
+    code();
+    COUNT.get() - before
+}
+
+const ROUNDS: usize = 1000;
+
+/// A pass costs none, whatever backend it polls.
+#[test]
+fn a_pass_allocates_nothing() {
+    let lp = new_loop();
+    (0..10).for_each(|_| one_pass(&lp));
+    assert_eq!(allocations(|| (0..ROUNDS).for_each(|_| one_pass(&lp))), 0);
+}
+
+/// A wake costs none: of a task by itself, of two by each other, and of one by a kept waker.
+#[test]
+fn a_wake_allocates_nothing() {
+    let lp = new_loop();
+    let kept: Rc<RefCell<[Option<Waker>; 2]>> = Rc::default();
+    let turns = Rc::new(Cell::new(0usize));
+    let task = |me: usize| {
+        let (kept, turns) = (Rc::clone(&kept), Rc::clone(&turns));
+        poll_fn(move |context| {
+            turns.set(turns.get() + 1);
+            let mut kept = kept.borrow_mut();
+            kept[me] = Some(context.waker().clone());
+            if let Some(other) = &kept[1 - me] {
+                other.wake_by_ref();
+            }
+            Poll::<()>::Pending
+        })
+    };
+    drop((lp.create_task(task(0)).unwrap(), lp.create_task(task(1)).unwrap()));
+    (0..10).for_each(|_| one_pass(&lp));
+    let before = turns.get();
+    assert_eq!(allocations(|| (0..ROUNDS).for_each(|_| one_pass(&lp))), 0);
+    assert!(turns.get() - before >= ROUNDS);
+    kept.take();
+    loops::collect_reports(&lp);
+}
+
+/// A wake from another thread costs neither that thread nor the loop any.
+#[test]
+fn a_wake_from_another_thread_allocates_nothing() {
+    let lp = new_loop();
+    let waker: Rc<RefCell<Option<Waker>>> = Rc::default();
+    let slot = Rc::clone(&waker);
+    drop(
+        lp.create_task(poll_fn(move |context| {
+            slot.replace(Some(context.waker().clone()));
+            Poll::<()>::Pending
+        }))
+        .unwrap(),
+    );
+    one_pass(&lp);
+    let theirs = waker.borrow().clone().unwrap();
+    let (go, gone) = std::sync::mpsc::sync_channel::<()>(0);
+    let (done, finished) = std::sync::mpsc::sync_channel::<()>(0);
+    let thread = std::thread::spawn(move || {
+        let mut most = 0;
+        while gone.recv().is_ok() {
+            most = most.max(allocations(|| theirs.wake_by_ref()));
+            done.send(()).unwrap();
+        }
+        most
+    });
+    let mut most = 0;
+    for round in 0..100 {
+        go.send(()).unwrap();
+        finished.recv().unwrap();
+        let took = allocations(|| one_pass(&lp));
+        if round > 0 {
+            most = most.max(took);
+        }
+    }
+    drop(go);
+    assert_eq!((thread.join().unwrap(), most), (0, 0));
+    loops::collect_reports(&lp);
+}
+
+/// Re-arming a sleep costs none, fired or not.
+#[test]
+fn re_arming_a_sleep_allocates_nothing() {
+    let (lp, _) = virtual_loop();
+    let counted = lp
+        .run_until_complete(async {
+            let lp = EventLoop::running().unwrap();
+            let mut sleep = pin!(lp.sleep_for(Duration::from_secs(1)));
+            sleep.as_mut().await;
+            let mut round = async || {
+                sleep.reset(lp.time() + Duration::from_secs(1));
+                sleep.as_mut().await;
+                // Set, and taken back in time: the timeout that is never needed.
+                sleep.reset(lp.time() + Duration::from_secs(3600));
+                assert!(futures_util::poll!(sleep.as_mut()).is_pending());
+                sleep.reset(lp.time() + Duration::from_secs(1));
+            };
+            // The heap grows until it is compacted.
+            for _ in 0..ROUNDS {
+                round().await;
+            }
+            let before = COUNT.get();
+            for _ in 0..ROUNDS {
+                round().await;
+            }
+            COUNT.get() - before
+        })
+        .unwrap();
+    assert_eq!(counted, 0);
+}
+
+/// A task costs one allocation: header and coroutine together.
+#[test]
+fn a_task_is_one_allocation() {
+    let lp = new_loop();
+    let large = [7u8; 1000];
+    let spawn_and_run = || {
+        let task = lp
+            .create_task(async move {
+                let mut turned = false;
+                poll_fn(|context| {
+                    context.waker().wake_by_ref();
+                    if std::mem::replace(&mut turned, true) { Poll::Ready(()) } else { Poll::Pending }
+                })
+                .await;
+                u64::from(large[0])
+            })
+            .unwrap();
+        one_pass(&lp);
+        one_pass(&lp);
+        assert_eq!(task.take_outcome().unwrap(), 7);
+    };
+    spawn_and_run();
+    assert_eq!(allocations(|| (0..ROUNDS).for_each(|_| spawn_and_run())), ROUNDS);
+}
+
+/// Awaiting a task costs nothing beyond the two tasks.
+#[test]
+fn joining_a_task_allocates_nothing() {
+    let lp = new_loop();
+    let counted = lp
+        .run_until_complete(async {
+            let lp = EventLoop::running().unwrap();
+            let join = async || lp.create_task(async { 5 }).unwrap().await.unwrap();
+            join().await;
+            let before = COUNT.get();
+            for _ in 0..ROUNDS {
+                join().await;
+            }
+            COUNT.get() - before
+        })
+        .unwrap();
+    assert_eq!(counted, ROUNDS);
+}
+
+/// A callback costs one allocation, which is its handle; so does a timer.
+#[test]
+fn a_callback_or_timer_is_one_allocation() {
+    let (lp, _) = virtual_loop();
+    let round = || {
+        drop(lp.call_soon(|| ()).unwrap());
+        drop(lp.call_later(0.0, || ()).unwrap());
+        lp.call_later(3600.0, || ()).unwrap().cancel();
+        one_pass(&lp);
+    };
+    (0..ROUNDS).for_each(|_| round());
+    assert_eq!(allocations(|| (0..ROUNDS).for_each(|_| round())), 3 * ROUNDS);
+}
+
+/// A foreign handle is queued as it is.
+#[test]
+fn a_foreign_handle_costs_nothing() {
+    struct Foreign;
+    impl loop_api::Handle for Foreign {
+        fn run(&self, _: &EventLoop) {}
+        fn cancel(&self) {}
+        fn cancelled(&self) -> bool {
+            false
+        }
+    }
+    let lp = new_loop();
+    let handle: Rc<dyn loop_api::Handle> = Rc::new(Foreign);
+    let round = || {
+        lp.schedule(Rc::clone(&handle)).unwrap();
+        one_pass(&lp);
+    };
+    round();
+    assert_eq!(allocations(|| (0..ROUNDS).for_each(|_| round())), 0);
+}
+
+/// TIME-09: cancelled timers do not pile up, in a loop that is never idle.
+#[test]
+fn cancelled_timers_are_compacted() {
+    let (lp, _) = virtual_loop();
+    let busy = |lp: &EventLoop| {
+        for _ in 0..1000 {
+            lp.call_later(3600.0, || ()).unwrap().cancel();
+        }
+        lp.call_soon(|| ()).unwrap();
+        one_pass(lp);
+    };
+    (0..10).for_each(|_| busy(&lp));
+    let before = BYTES.get();
+    (0..100).for_each(|_| busy(&lp));
+    assert_eq!(BYTES.get() - before, 0);
+}
+
+/// A future that outlives those who wait for it, one after the other, keeps no memory of them.
+#[test]
+fn those_who_gave_up_waiting_leave_nothing() {
+    let lp = new_loop();
+    let lasting = lp.create_future::<()>();
+    let give_up = |lasting: &loop_api::LoopFuture<()>| {
+        let lasting = lasting.clone();
+        drop(
+            lp.create_task(async move {
+                let mut waits = pin!(lasting);
+                assert!(futures_util::poll!(waits.as_mut()).is_pending());
+            })
+            .unwrap(),
+        );
+        one_pass(&lp);
+    };
+    (0..100).for_each(|_| give_up(&lasting));
+    let before = BYTES.get();
+    (0..ROUNDS).for_each(|_| give_up(&lasting));
+    assert_eq!(BYTES.get() - before, 0);
+}
