@@ -2,6 +2,8 @@
 //!
 //! `cargo run --example echo_server -- 127.0.0.1:7000`, then `nc 127.0.0.1 7000`; Ctrl-C ends it.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example talks to its user")]
+
 use std::io;
 
 use loop_api as asyncio;

@@ -2,6 +2,8 @@
 //!
 //! `cargo run --example line_chat -- 127.0.0.1:7001`, then `nc 127.0.0.1 7001` in several terminals.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example talks to its user")]
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;

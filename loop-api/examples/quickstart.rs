@@ -3,6 +3,8 @@
 //!
 //! `cargo run --release --example quickstart`
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example talks to its user")]
+
 use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::rc::Rc;

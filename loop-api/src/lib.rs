@@ -103,3 +103,8 @@ pub use streams::{
     open_connection, open_connection_with, start_server, start_server_with,
 };
 pub use tasks::{Carry, YieldNow, all_tasks, create_task, current_task, sleep, to_thread, to_thread_with, yield_now};
+
+/// The README's programs compile, and those that end by themselves run.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

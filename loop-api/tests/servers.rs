@@ -11,7 +11,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use loop_core::{Address, Control, Error, Protocol, Server, ServerOptions, Socket, TaskError, Transport};
+use loop_core::{Address, Control, Error, Protocol, Server, ServerOptions, TaskError, Transport};
 use net::{Call, Case, Flag, Log, on_each, on_real, pattern, poll_once};
 use socket2::{Domain, SockRef, Type};
 
@@ -284,7 +284,8 @@ fn letting_go_of_a_server_does_not_end_it() {
         let client = case.connect(addr).await;
         case.until(|| logs.borrow().len() == 1).await;
         drop(client);
-        logs.borrow()[0].lost().await;
+        let log = logs.borrow()[0].clone();
+        log.lost().await;
         assert!(!is_refused(case, addr).await);
     });
 }
@@ -411,16 +412,24 @@ fn a_factory_may_close_its_server() {
             })
             .await;
         own.replace(Some(server.clone()));
-        let clients = [case.connect(addr).await, case.connect(addr).await, case.connect(addr).await];
+        // All in one pass, before the first is accepted.
+        let connect = async || {
+            let socket = case.socket(Domain::IPV4, Type::STREAM).unwrap();
+            case.sock_connect(&socket, addr).await.map(|()| socket)
+        };
+        let (served, two, three) = futures_util::future::join3(connect(), connect(), connect()).await;
         case.until(|| !server.is_serving()).await;
         // The first is served; the others are ended, by whoever has them.
-        case.sock_sendall(&clients[0], *b"hello").await.unwrap();
-        let ended = async |client: &Socket| {
-            let result = case.sock_recv(client, 1).await;
-            matches!(&result, Ok(bytes) if bytes.is_empty())
-                || matches!(&result, Err(error) if error.raw_os_error() == Some(libc::ECONNRESET))
-        };
-        assert!(ended(&clients[1]).await && ended(&clients[2]).await);
+        let served = served.unwrap();
+        case.sock_sendall(&served, *b"hello").await.unwrap();
+        for client in [two, three] {
+            let result = match client {
+                Ok(client) => case.sock_recv(&client, 1).await,
+                Err(error) => Err(error),
+            };
+            let is_reset = |error: &Error| error.raw_os_error() == Some(libc::ECONNRESET);
+            assert!(result.as_ref().map_or_else(is_reset, Vec::is_empty), "{result:?}");
+        }
         assert_eq!(server.connection_count(), 1);
         server.abort_clients();
         server.wait_closed().await;
@@ -501,7 +510,8 @@ fn wait_closed_waits_for_the_close_and_for_every_connection() {
                 server.close();
             } else {
                 client.take();
-                logs.borrow()[0].lost().await;
+                let log = logs.borrow()[0].clone();
+                log.lost().await;
             }
             case.settle().await;
             assert!(waiters.iter().all(|waiter| !waiter.done()), "one of two is not enough");

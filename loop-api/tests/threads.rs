@@ -13,6 +13,9 @@ use std::time::Duration;
 use loop_api::{ContextVar, EventLoop, LoopError, LoopHandle, RemoteHandle, TaskError, WaitError};
 use loops::{Log, collect_reports, messages, new_loop, one_pass, quiet_panic, virtual_loop};
 
+/// How often the tests that depend on luck try theirs.
+const MANY: usize = if cfg!(miri) { 40 } else { 2000 };
+
 /// THR-01: a thousand round trips, in most of which the loop sleeps when the call arrives.
 #[test]
 fn a_call_from_another_thread_wakes_the_loop_and_runs_in_its_thread() {
@@ -20,7 +23,7 @@ fn a_call_from_another_thread_wakes_the_loop_and_runs_in_its_thread() {
     let (handle, here) = (lp.handle(), thread::current().id());
     let (sender, receiver) = mpsc::channel();
     let caller = thread::spawn(move || {
-        for n in 0..1000 {
+        for n in 0..MANY / 2 {
             let sender = sender.clone();
             handle
                 .call_soon_threadsafe(move |lp| {
@@ -57,7 +60,7 @@ fn calls_keep_their_order_also_with_those_of_the_loops_own_thread() {
     let log2 = log.clone();
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
-        (0..1000).for_each(|n| {
+        (0..MANY).for_each(|n| {
             drop(handle.call_soon_threadsafe({
                 let sender = sender.clone();
                 move |_| sender.send(n).unwrap()
@@ -68,7 +71,7 @@ fn calls_keep_their_order_also_with_those_of_the_loops_own_thread() {
     .unwrap();
     one_pass(&lp);
     receiver.try_iter().for_each(|n| log2.add(n));
-    assert_eq!(log.take(), (0..1000).collect::<Vec<_>>());
+    assert_eq!(log.take(), (0..MANY).collect::<Vec<_>>());
 }
 
 /// THR-03.
@@ -89,7 +92,7 @@ fn calls_made_before_the_loop_runs_are_in_its_first_pass() {
 #[test]
 fn a_flood_of_calls_is_delivered_whole() {
     const THREADS: usize = 4;
-    const CALLS: usize = 5000;
+    const CALLS: usize = MANY * 5 / 2;
     let lp = new_loop();
     let ran = Arc::new(AtomicUsize::new(0));
     let threads: Vec<_> = (0..THREADS)
@@ -117,7 +120,7 @@ fn a_flood_of_calls_is_delivered_whole() {
 /// THR-05: while a loop closes, each call is refused, or run, or dropped, and nothing is leaked.
 #[test]
 fn calls_that_race_with_close_are_run_or_dropped() {
-    for _ in 0..200 {
+    for _ in 0..MANY / 40 {
         let lp = new_loop();
         let (token, start) = (Arc::new(()), Arc::new(Barrier::new(3)));
         let threads: Vec<_> = (0..2)
@@ -175,7 +178,7 @@ fn a_call_may_be_cancelled_from_any_thread() {
         let (handle, token, ran, cancelled) =
             (lp.handle(), Arc::clone(&token), Arc::clone(&ran), Arc::clone(&cancelled));
         thread::spawn(move || {
-            for _ in 0..2000 {
+            for _ in 0..MANY {
                 let (token, ran) = (Arc::clone(&token), Arc::clone(&ran));
                 let call = handle
                     .call_soon_threadsafe(move |_| {
@@ -193,7 +196,7 @@ fn a_call_may_be_cancelled_from_any_thread() {
     };
     lp.run_forever().unwrap();
     thread.join().unwrap();
-    assert_eq!(ran.load(Ordering::SeqCst) + cancelled.load(Ordering::SeqCst), 2000);
+    assert_eq!(ran.load(Ordering::SeqCst) + cancelled.load(Ordering::SeqCst), MANY);
     assert_eq!(Arc::strong_count(&token), 1);
 }
 
@@ -368,7 +371,6 @@ async fn flagged(wakers: mpsc::Sender<Waker>, flag: Arc<AtomicBool>) {
 /// I7: many threads wake one task at once, again and again, and no wake is lost.
 #[test]
 fn wakes_from_many_threads_are_never_lost() {
-    const ROUNDS: usize = 2000;
     let lp = new_loop();
     let (waker_sender, wakers) = mpsc::channel::<Waker>();
     let round = Arc::new(AtomicUsize::new(0));
@@ -388,7 +390,7 @@ fn wakes_from_many_threads_are_never_lost() {
     let mut seen = 0;
     lp.run_until_complete(poll_fn(|context| {
         let now = round.load(Ordering::SeqCst);
-        if now >= ROUNDS {
+        if now >= MANY {
             return Poll::Ready(());
         }
         if now >= seen {
@@ -493,7 +495,7 @@ fn a_task_is_freed_by_whoever_holds_it_last() {
 /// The join between a loop's thread ending and wakes that are on their way.
 #[test]
 fn wakes_that_race_with_the_end_of_the_loops_thread_are_harmless() {
-    for _ in 0..200 {
+    for _ in 0..MANY / 40 {
         let (sender, wakers) = mpsc::channel();
         let loops_thread = thread::spawn(move || {
             let lp = new_loop();

@@ -27,6 +27,14 @@ pub trait Protocol: 'static {
         let _ = (transport, data);
     }
 
+    /// There is something to receive. True leaves it where it is, for a protocol that rather has it when it gets round to
+    /// it, and then says so: [`Transport::deliver_now`], [`Transport::deliver_soon`]. False, the default, has it delivered
+    /// right after this.
+    fn data_available(&mut self, transport: &Transport) -> bool {
+        let _ = transport;
+        false
+    }
+
     /// The peer will send no more. True keeps the connection open for writing; false closes it when what was written is
     /// sent.
     fn eof_received(&mut self, transport: &Transport) -> bool {

@@ -481,13 +481,14 @@ impl EventLoop {
             return Err(Error::InvalidArgument("a server needs an address or a socket"));
         }
         let mut sockets = Vec::with_capacity(wanted.len());
-        let mut unavailable = None;
+        let (mut unavailable, mut passed_over) = (None, Vec::new());
         for addr in wanted {
             let domain = addr.domain();
             let socket = match self.socket(domain, Type::STREAM) {
                 Ok(socket) => socket,
                 // A family that this machine does not have is passed over, as long as another one is there.
                 Err(Error::Io(error)) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
+                    passed_over.push(show(&addr));
                     unavailable = Some(error);
                     continue;
                 }
@@ -507,6 +508,7 @@ impl EventLoop {
                 Ok(_) => sockets.push(socket),
                 Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
                     tracing::warn!(address = show(&addr), %error, "cannot bind: the address is passed over");
+                    passed_over.push(show(&addr));
                     unavailable = Some(error);
                 }
                 Err(error) => {
@@ -517,7 +519,7 @@ impl EventLoop {
         }
         match unavailable {
             Some(error) if sockets.is_empty() => {
-                Err(Error::Io(with_context(error, "could not bind on any address", "none is left")))
+                Err(Error::Io(with_context(error, "could not bind on any address", &passed_over.join(", "))))
             }
             _ => Ok(sockets),
         }

@@ -57,6 +57,15 @@ impl Source {
         }
     }
 
+    /// Has what was left with the transport delivered: now, or from the loop.
+    fn deliver(&self, now: bool) {
+        match self {
+            Self::Transport(transport) if now => transport.deliver_now(),
+            Self::Transport(transport) => transport.deliver_soon(),
+            Self::None | Self::Other(_) => {}
+        }
+    }
+
     fn resume(&self) {
         match self {
             Self::None => {}
@@ -99,6 +108,8 @@ pub(super) struct State {
     /// The reader is gone: bytes are dropped.
     deaf: bool,
     waiting: Waiting,
+    /// There is something to receive, which was left with the transport for the read that was woken by it.
+    left: bool,
     /// Of the task that read last, kept for its next wait.
     waker: Option<Waker>,
     error: Option<Arc<io::Error>>,
@@ -172,6 +183,20 @@ impl Incoming {
         Ok(())
     }
 
+    /// There is something to receive, and a read that waits is told. True where it will fetch that: read right before
+    /// they are used, bytes are still in the cache, and in one buffer that all readers have in turn.
+    pub(super) fn offer(&self) -> bool {
+        let mut state = self.0.borrow_mut();
+        let len = state.len();
+        if !matches!(state.waiting, Waiting::For(need) if need == len + 1) {
+            // Nobody waits, or for much more, which is to pile up without waking anybody.
+            return false;
+        }
+        state.left = true;
+        self.wake(state, Waiting::Woken);
+        true
+    }
+
     #[cold]
     fn pause(&self) {
         let source = self.with(|state| {
@@ -237,6 +262,12 @@ impl Incoming {
         let mut state = self.0.borrow_mut();
         let owed = *suspended && state.waiting == Waiting::Woken;
         state.waiting = Waiting::Nobody;
+        if std::mem::take(&mut state.left) {
+            let source = state.source.clone();
+            drop(state);
+            source.deliver(true);
+            state = self.0.borrow_mut();
+        }
         *suspended = false;
         if !owed {
             state.refuse()?;
@@ -296,11 +327,13 @@ impl Incoming {
 
     /// A read that waited was given up.
     pub(super) fn stop_waiting(&self) {
-        let waker = self.with(|state| {
-            state.waiting = Waiting::Nobody;
-            state.waker.take()
-        });
+        let mut state = self.0.borrow_mut();
+        state.waiting = Waiting::Nobody;
+        let waker = state.waker.take();
+        let source = if std::mem::take(&mut state.left) { state.source.clone() } else { Source::None };
+        drop(state);
         drop(waker);
+        source.deliver(false);
     }
 
     /// The reader is gone. What comes is dropped from now on; that the connection ends is still noticed, so a paused
@@ -312,11 +345,15 @@ impl Incoming {
         state.buffer.clear();
         state.lent = 0;
         let (waker, paused) = (state.waker.take(), std::mem::take(&mut state.paused));
+        let left = std::mem::take(&mut state.left);
         let source = std::mem::take(&mut state.source);
         drop(state);
         drop(waker);
         if paused {
             source.resume();
+        }
+        if left {
+            source.deliver(false);
         }
     }
 

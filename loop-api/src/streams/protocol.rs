@@ -48,6 +48,10 @@ impl Protocol for StreamProtocol {
         }
     }
 
+    fn data_available(&mut self, _: &Transport) -> bool {
+        self.incoming.offer()
+    }
+
     fn data_received(&mut self, _: &Transport, data: &[u8]) {
         // Refused only after the end of the stream, behind which nothing comes.
         let _ = self.incoming.feed(data);

@@ -119,6 +119,7 @@ impl Watchdog {
         let (alive, done) = std::sync::mpsc::channel();
         let name = std::thread::current().name().unwrap_or("a test").to_owned();
         std::thread::spawn(move || {
+            #[expect(clippy::print_stderr, reason = "there is nobody else left to say it")]
             if done.recv_timeout(3 * PATIENCE) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
                 eprintln!("{name} on {kind} is stuck");
                 std::process::abort();
@@ -445,6 +446,12 @@ impl Recorder {
         if let Some(hook) = &mut self.hook {
             hook(transport, &call);
         }
+    }
+}
+
+impl std::fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Recorder({:?})", self.log.events())
     }
 }
 

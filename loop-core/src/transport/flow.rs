@@ -77,7 +77,7 @@ impl Connection {
 
     /// Tells the protocol what it does not know yet.
     pub(super) fn tell_flow(self: &Rc<Self>) {
-        while self.flow.told.get() != self.flow.paused.get() && !self.ended.get() {
+        while self.flow.told.get() != self.flow.paused.get() && self.made.get() && !self.ended.get() {
             let busy = match &*self.protocol.borrow() {
                 Some(protocol) => protocol.try_borrow_mut().is_err(),
                 None => return,

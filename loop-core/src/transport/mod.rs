@@ -55,6 +55,8 @@ pub(crate) struct Connection {
     reading: Reading,
     outgoing: RefCell<Outgoing>,
     flow: Flow,
+    /// `connection_made` is being called, or was: nothing else is before it.
+    made: Cell<bool>,
     /// `close` or `abort` was called, or the connection broke.
     closing: Cell<bool>,
     /// `connection_lost` is queued, or was called.
@@ -99,6 +101,7 @@ impl Connection {
             reading: Reading::default(),
             outgoing: RefCell::default(),
             flow: Flow::default(),
+            made: Cell::new(false),
             closing: Cell::new(false),
             ended: Cell::new(false),
             released: Cell::new(false),
@@ -126,6 +129,7 @@ impl Connection {
     }
 
     fn begin(self: &Rc<Self>) {
+        self.made.set(true);
         self.call("connection_made", |protocol, transport| protocol.connection_made(transport));
         self.reading.begun.set(true);
         // What the bare socket had left, if anything, comes first.

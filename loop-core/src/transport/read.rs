@@ -11,7 +11,7 @@ use std::io;
 use std::ops::Deref;
 use std::rc::Rc;
 
-use super::Connection;
+use super::{Connection, Transport};
 use crate::buffer::Chunk;
 use crate::driver::{Resumed, Sink, Started};
 use crate::op::{Event, Op, Outcome};
@@ -117,15 +117,15 @@ impl Connection {
         match event {
             // What is kept comes first.
             Event::Resume if self.reading.paused.get() || self.reading.has_kept() => self.reading.readable.set(true),
-            Event::Resume => self.fetch(key),
+            Event::Resume => self.fetch(key, true),
             Event::More(outcome) => self.received(outcome),
             Event::Final(result) => self.received_last(result),
         }
     }
 
-    /// Has the backend read, now that it is this connection's turn.
-    fn fetch(self: &Rc<Self>, key: OpKey) {
-        if !self.read_directly() {
+    /// Has the backend read, now that it is this connection's turn; unless the protocol, if it is asked, leaves it.
+    fn fetch(self: &Rc<Self>, key: OpKey, asks: bool) {
+        if !self.read_directly(asks) {
             return;
         }
         match self.inner.resume(key) {
@@ -136,21 +136,31 @@ impl Connection {
     }
 
     /// Reads straight into the protocol's own memory, if it gives some. True where the operation is to go on as usual.
-    fn read_directly(self: &Rc<Self>) -> bool {
+    fn read_directly(self: &Rc<Self>, asks: bool) -> bool {
         enum Read {
+            Left,
             NotOurs,
             Empty,
             Done(usize, Option<io::Result<usize>>),
         }
-        let read = self.try_call("get_buffer", |protocol, transport| match protocol.get_buffer(transport) {
-            None => Read::NotOurs,
-            Some([]) => Read::Empty,
-            Some(buffer) => {
-                let most = buffer.len().min(MAX_READ);
-                Read::Done(most, self.inner.recv_now(self.fd, &mut buffer[..most]))
+        let read = self.try_call("get_buffer", |protocol, transport| {
+            if asks && protocol.data_available(transport) {
+                return Read::Left;
+            }
+            match protocol.get_buffer(transport) {
+                None => Read::NotOurs,
+                Some([]) => Read::Empty,
+                Some(buffer) => {
+                    let most = buffer.len().min(MAX_READ);
+                    Read::Done(most, self.inner.recv_now(self.fd, &mut buffer[..most]))
+                }
             }
         });
         match read {
+            Ok(Some(Read::Left)) => {
+                self.reading.readable.set(true);
+                false
+            }
             Ok(Some(Read::Empty)) => {
                 self.broken(empty_buffer());
                 false
@@ -187,7 +197,7 @@ impl Connection {
         if self.reading.paused.get() || self.reading.has_kept() {
             self.keep(outcome);
         } else if let Outcome::Chunk(chunk) = outcome {
-            self.deliver(Kept { bytes: Bytes::Lent(chunk), from: 0 });
+            self.deliver(Kept { bytes: Bytes::Lent(chunk), from: 0 }, true);
         }
     }
 
@@ -223,8 +233,9 @@ impl Connection {
         }
     }
 
-    /// Delivers bytes; a protocol that takes less than there is, and pauses, gets the rest later.
-    fn deliver(self: &Rc<Self>, mut kept: Kept) {
+    /// Delivers bytes; a protocol that takes less than there is, and pauses, gets the rest later. One that is asked may
+    /// leave them.
+    fn deliver(self: &Rc<Self>, mut kept: Kept, mut asks: bool) {
         while !kept.is_empty() && !self.closing.get() {
             if self.reading.paused.get() {
                 self.reading.kept.borrow_mut().push_front(kept);
@@ -233,20 +244,27 @@ impl Connection {
             // A protocol with memory of its own gets the bytes there, also where the backend received them elsewhere.
             let rest = &kept[..kept.len().min(MAX_READ)];
             let taken = self.try_call("data_received", |protocol, transport| {
+                if std::mem::take(&mut asks) && protocol.data_available(transport) {
+                    return None;
+                }
                 let Some(buffer) = protocol.get_buffer(transport) else {
                     protocol.data_received(transport, rest);
-                    return rest.len();
+                    return Some(rest.len());
                 };
                 let count = buffer.len().min(rest.len());
                 buffer[..count].copy_from_slice(&rest[..count]);
                 if count > 0 {
                     protocol.buffer_updated(transport, count);
                 }
-                count
+                Some(count)
             });
             match taken {
-                Ok(Some(0)) => return self.broken(empty_buffer()),
-                Ok(Some(count)) => kept.from += count,
+                Ok(Some(Some(0))) => return self.broken(empty_buffer()),
+                Ok(Some(Some(count))) => kept.from += count,
+                Ok(Some(None)) => {
+                    self.reading.kept.borrow_mut().push_front(kept);
+                    return;
+                }
                 Ok(None) => return,
                 Err(panic) => return self.broken(io::Error::other(panic)),
             }
@@ -305,20 +323,25 @@ impl Connection {
         let _ = self.transport().get_loop().call_soon(turn);
     }
 
-    /// Delivers one thing of what there is, in order.
+    /// What was kept, or else what is with the backend, in a turn of its own.
     pub(super) fn take_turn(self: &Rc<Self>) {
+        self.reading.turn.set(false);
+        self.deliver_next();
+    }
+
+    /// Delivers one thing of what there is, in order.
+    fn deliver_next(self: &Rc<Self>) {
         let reading = &self.reading;
-        reading.turn.set(false);
         if reading.paused.get() || self.closing.get() {
             return;
         }
         let kept = reading.kept.borrow_mut().pop_front();
         let at_end = matches!(*reading.end.borrow(), End::Reached(_));
         if let Some(kept) = kept {
-            self.deliver(kept);
+            self.deliver(kept, false);
         } else if reading.readable.take() {
             if let Some(key) = reading.op.get() {
-                self.fetch(key);
+                self.fetch(key, false);
             }
         } else if at_end {
             self.deliver_end();
@@ -336,6 +359,28 @@ impl Connection {
         }
         let kept = self.reading.kept.take();
         drop(kept);
+    }
+}
+
+impl Transport {
+    /// Delivers what the protocol left where it was (see [`Protocol::data_available`](crate::Protocol::data_available)),
+    /// or some of it, before this returns. Where the protocol is being called, or is borrowed by the program, this is
+    /// [`deliver_soon`](Self::deliver_soon). While reading is paused nothing is delivered, here as elsewhere.
+    pub fn deliver_now(&self) {
+        let connection = &self.0;
+        let busy = connection.protocol.borrow().as_ref().is_some_and(|protocol| protocol.try_borrow_mut().is_err());
+        if busy {
+            self.deliver_soon();
+        } else if connection.reading.has_more() {
+            connection.deliver_next();
+        }
+    }
+
+    /// Has the loop deliver what the protocol left where it was, in the next pass.
+    pub fn deliver_soon(&self) {
+        if self.0.reading.has_more() {
+            self.0.queue_turn();
+        }
     }
 }
 

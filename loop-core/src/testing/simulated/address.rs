@@ -71,3 +71,14 @@ pub(super) fn unspecified(domain: Domain) -> SocketAddr {
     let ip: IpAddr = if domain == Domain::IPV6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
     SocketAddr::new(ip, 0)
 }
+
+/// From which address a socket that is bound so reaches a destination.
+pub(super) fn sender_ip(bound: IpAddr, to: IpAddr) -> IpAddr {
+    if !bound.is_unspecified() {
+        bound
+    } else if to == IpAddr::V4(Ipv4Addr::BROADCAST) {
+        Ipv4Addr::LOCALHOST.into()
+    } else {
+        to
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! clock      the clock that jumps, and the wait that only another thread ends
-//! net        sockets, who waits on them, and in which order what is reported
+//! net        sockets, who waits on them, and in which order what is reported; connecting, moving bytes, requests
 //! address    which ports are taken, and who is meant by an address
 //! stream     one connection: bytes on their way, ends, resets
 //! datagram   a mailbox
