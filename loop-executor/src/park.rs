@@ -17,6 +17,8 @@
 
 #[cfg(all(test, loom))]
 mod loom;
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 use std::sync::Arc;
 #[cfg(not(loom))]
@@ -148,9 +150,11 @@ impl Idle {
         }
     }
 
-    /// Whether a thread that was just started counts as searching.
-    pub(crate) fn new_thread_searches(&self) -> bool {
-        self.starting & SEARCHING != 0
+    /// For a thread that was started, when it is ready to look for work: from now on it counts as searching,
+    /// if it did not before. Others may have come since and look too, but it is not known to them what
+    /// this one was started for; so it joins them whatever their number, and passes on what it leaves.
+    pub(crate) fn ready(&self) {
+        self.word.fetch_add((STARTED + SEARCHING) - self.starting, Ordering::Relaxed);
     }
 
     /// The next item for a worker: looks, spins a little, sleeps, until there is one, or until it is over.

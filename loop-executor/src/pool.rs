@@ -70,6 +70,14 @@ struct Options {
     initializer: Option<Initializer>,
 }
 
+/// Whether the pool has threads.
+enum Staffing {
+    /// It has had some before.
+    Staffed,
+    /// The first was just started.
+    Started,
+}
+
 type Initializer = Box<dyn Fn() -> Result<(), Box<dyn StdError + Send + Sync>> + Send + Sync>;
 
 /// Builds a [`ThreadPoolExecutor`].
@@ -188,20 +196,23 @@ impl Shared {
     fn execute(self: &Arc<Self>, job: Job) -> Result<(), Error> {
         // A job that is refused is dropped on return, outside the gate: its destructor is user code.
         self.gate.enter()?;
-        let staffed = self.staff();
-        let refused = match &staffed {
-            Ok(()) => {
+        let (refused, outcome) = match self.staff() {
+            Ok(staffing) => {
                 worker::push(self, job);
-                self.announce();
-                None
+                match staffing {
+                    Staffing::Staffed => self.announce(),
+                    // The first thread was started for this very job; there is no need of a second.
+                    Staffing::Started => self.announce_to_sleepers(),
+                }
+                (None, Ok(()))
             }
-            Err(_) => Some(job),
+            Err(error) => (Some(job), Err(error)),
         };
         if self.gate.leave() {
             self.idle.wake_all();
         }
         drop(refused);
-        staffed
+        outcome
     }
 
     /// Sees to it that someone looks for work.
@@ -214,20 +225,21 @@ impl Shared {
     }
 
     /// Sees to it that there is a thread at all.
-    fn staff(self: &Arc<Self>) -> Result<(), Error> {
+    fn staff(self: &Arc<Self>) -> Result<Staffing, Error> {
         if self.staffed.load(Ordering::Acquire) {
-            return Ok(());
+            return Ok(Staffing::Staffed);
         }
         let mut threads = self.threads.lock();
-        if !self.staffed.load(Ordering::Relaxed) {
-            self.idle.starting();
-            if let Err(error) = self.start(&mut threads) {
-                self.idle.not_started();
-                return Err(error.into());
-            }
-            self.staffed.store(true, Ordering::Release);
+        if self.staffed.load(Ordering::Relaxed) {
+            return Ok(Staffing::Staffed);
         }
-        Ok(())
+        self.idle.starting();
+        if let Err(error) = self.start(&mut threads) {
+            self.idle.not_started();
+            return Err(error.into());
+        }
+        self.staffed.store(true, Ordering::Release);
+        Ok(Staffing::Started)
     }
 
     /// Starts a thread that is counted already, if it can be.
@@ -239,6 +251,11 @@ impl Shared {
             tracing::warn!(%error, "cannot start another thread, so the pool goes on with those it has");
         }
         self.idle.not_started();
+        self.announce_to_sleepers();
+    }
+
+    /// As `announce`, but starts no thread.
+    fn announce_to_sleepers(&self) {
         if let Wake::Sleeper(parker) = self.idle.announce_to_sleepers(|| self.queue.is_empty()) {
             parker.unpark();
         }

@@ -27,8 +27,9 @@ pub(crate) fn main(shared: Arc<Shared>) {
     let worker = Rc::new(Worker { shared, deque });
     CURRENT.set(Some(Rc::clone(&worker)));
     worker.shared.initialize();
+    worker.shared.idle.ready();
     let parker = Arc::new(Parker::new());
-    let mut searching = worker.shared.idle.new_thread_searches();
+    let mut searching = true;
     while let Some(job) = worker.shared.idle.next(&parker, &*worker, searching) {
         searching = worker.work(job);
     }

@@ -148,9 +148,9 @@ where
                 }
             }
         }
-        // If nobody is left to take the value, it is dropped here.
+        // If nobody is left to take the outcome, it is dropped here. A panic's payload is the user's too.
         let last = Arc::into_inner(self)?;
-        if std::mem::needs_drop::<R>() {
+        if std::mem::needs_drop::<R>() || matches!(called, Called::Stored(End::Failed)) {
             return Some(Box::new(move || contain(RESULT_DROP, || drop(last))));
         }
         None

@@ -138,6 +138,10 @@ fn user_code_that_panics_elsewhere_unwinds_into_nobody() {
     let (job, future) = Job::new(|| Evil);
     drop(future);
     job.run();
+
+    let (job, future) = Job::new(|| std::panic::panic_any(PanicsWhenDropped));
+    drop(future);
+    job.run();
 }
 
 #[test]

@@ -90,8 +90,9 @@ impl Pool {
 impl Worker {
     /// As the worker's own.
     fn main(self) {
+        self.0.idle.ready();
         let parker = Arc::new(Parker::new());
-        let mut searching = self.0.idle.new_thread_searches();
+        let mut searching = true;
         while let Some(job) = self.0.idle.next(&parker, &self, searching) {
             if let Some((_, other)) = self.0.blocks.filter(|(waiting, _)| *waiting == job) {
                 self.0.wait_for(other);
@@ -118,9 +119,7 @@ impl Worker {
             Wake::Start => {
                 self.0.wait_for(slowly);
                 self.0.idle.not_started();
-                if let Wake::Sleeper(parker) =
-                    (if true { Wake::Nobody } else { self.0.idle.announce_to_sleepers(|| self.is_empty()) })
-                {
+                if let Wake::Sleeper(parker) = self.0.idle.announce_to_sleepers(|| self.is_empty()) {
                     parker.unpark();
                 }
             }
@@ -195,7 +194,7 @@ fn jobs_of_two_threads_are_all_run() {
 #[test]
 fn a_blocked_job_holds_up_none_behind_it() {
     for prompt in [true, false] {
-        model(1, move || {
+        model(2, move || {
             let (pool, worker) = Pool::new(2, prompt, None, Some((1, 2))).staffed();
             assert!(pool.submit(1));
             assert!(pool.submit(2));
