@@ -57,7 +57,7 @@ pub use delay::Delay;
 pub use error::{Cancelled, Error, Panicked, Result, TaskError};
 pub use event_loop::EventLoop;
 pub use exception::{ExceptionContext, ExceptionHandler, Fatal, fatal};
-pub use executor::{Executor, Job};
+pub use executor::{Aftermath, Ended, Executor, Job};
 pub use fd::{FdKey, FdTable};
 pub use future::{Future, LoopFuture};
 pub use handle::{CallbackHandle, Handle, TimerHandle};

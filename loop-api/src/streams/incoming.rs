@@ -66,6 +66,14 @@ impl Source {
         }
     }
 
+    /// Receives what was left with the transport where the reader wants it; nothing where that cannot be done.
+    fn receive(&self, place: &mut [u8]) -> usize {
+        match self {
+            Self::Transport(transport) => transport.receive_now(place),
+            Self::None | Self::Other(_) => 0,
+        }
+    }
+
     fn resume(&self) {
         match self {
             Self::None => {}
@@ -93,6 +101,14 @@ pub(super) enum Step<T> {
     Need(usize),
 }
 
+/// Whether a read comes for what there is to receive.
+pub(super) enum Offer {
+    Refused,
+    Taken,
+    /// It may be gone by then without a word, as polls of `futures-io` may.
+    Perhaps,
+}
+
 #[derive(Default)]
 pub(super) struct Incoming(RefCell<State>);
 
@@ -110,6 +126,8 @@ pub(super) struct State {
     waiting: Waiting,
     /// There is something to receive, which was left with the transport for the read that was woken by it.
     left: bool,
+    /// The read that waits does not say when it is given up.
+    forgetful: bool,
     /// Of the task that read last, kept for its next wait.
     waker: Option<Waker>,
     error: Option<Arc<io::Error>>,
@@ -183,18 +201,26 @@ impl Incoming {
         Ok(())
     }
 
-    /// There is something to receive, and a read that waits is told. True where it will fetch that: read right before
-    /// they are used, bytes are still in the cache, and in one buffer that all readers have in turn.
-    pub(super) fn offer(&self) -> bool {
+    /// There is something to receive, and a read that waits is told, so that it fetches that itself: received right
+    /// before they are used, bytes are still in the cache, in one buffer that all readers have in turn.
+    pub(super) fn offer(&self) -> Offer {
         let mut state = self.0.borrow_mut();
         let len = state.len();
         if !matches!(state.waiting, Waiting::For(need) if need == len + 1) {
             // Nobody waits, or for much more, which is to pile up without waking anybody.
-            return false;
+            return Offer::Refused;
         }
         state.left = true;
+        let taken = if state.forgetful { Offer::Perhaps } else { Offer::Taken };
         self.wake(state, Waiting::Woken);
-        true
+        taken
+    }
+
+    /// What was left for a read that did not come back for it is delivered all the same.
+    pub(super) fn deliver_left(&self) {
+        let source =
+            self.with(|state| if std::mem::take(&mut state.left) { state.source.clone() } else { Source::None });
+        source.deliver(true);
     }
 
     #[cold]
@@ -285,6 +311,7 @@ impl Incoming {
         state.refuse()?;
         *suspended = true;
         state.waiting = Waiting::For(need);
+        state.forgetful = false;
         let old = match &state.waker {
             Some(waker) if waker.will_wake(context.waker()) => None,
             _ => state.waker.replace(context.waker().clone()),
@@ -299,14 +326,57 @@ impl Incoming {
         Poll::Pending
     }
 
-    /// As [`poll_read`](Self::poll_read), for reads that keep no memory of their own between polls.
-    pub(super) fn poll_anew<T>(
+    /// A read into memory of the caller's: received straight into it, where that can be.
+    pub(super) fn poll_read_into(
         &self,
         context: &mut Context<'_>,
-        attempt: impl FnMut(&mut State) -> Step<T>,
+        suspended: &mut bool,
+        place: &mut [u8],
+    ) -> Poll<Result<usize>> {
+        if *suspended && gives_way(context) {
+            return Poll::Pending;
+        }
+        let count = self.receive_left(place);
+        if count > 0 {
+            *suspended = false;
+            return Poll::Ready(Ok(count));
+        }
+        self.poll_read(context, suspended, |state| {
+            if state.buffer.is_empty() && !state.eof && !place.is_empty() {
+                return Step::Need(1);
+            }
+            Step::Done(Ok(state.buffer.copy_to(place)))
+        })
+    }
+
+    fn receive_left(&self, place: &mut [u8]) -> usize {
+        let state = self.0.borrow();
+        if !state.left || state.len() > 0 || state.waiting != Waiting::Woken {
+            return 0;
+        }
+        let source = state.source.clone();
+        drop(state);
+        let count = source.receive(place);
+        if count > 0 {
+            self.with(|state| {
+                state.left = false;
+                state.waiting = Waiting::Nobody;
+            });
+        }
+        count
+    }
+
+    /// For reads that keep no memory of their own between polls.
+    pub(super) fn poll_forgetfully<T>(
+        &self,
+        poll: impl FnOnce(&Self, &mut bool) -> Poll<Result<T>>,
     ) -> Poll<Result<T>> {
         let mut suspended = self.with(|state| state.waiting != Waiting::Nobody);
-        self.poll_read(context, &mut suspended, attempt)
+        let outcome = poll(self, &mut suspended);
+        if suspended {
+            self.with(|state| state.forgetful = true);
+        }
+        outcome
     }
 
     #[cold]

@@ -9,7 +9,7 @@ use futures_core::Stream;
 use crate::error::{Error, Result};
 
 use super::incoming::{Incoming, Step};
-use super::reader::{Line, line_now};
+use super::reader::{Line, Wait, line_now};
 use super::search::Search;
 
 /// The lines of a [`StreamReader`](super::StreamReader), made by its [`lines`](super::StreamReader::lines).
@@ -31,15 +31,14 @@ use super::search::Search;
 /// ```
 #[must_use = "streams do nothing unless polled"]
 pub struct Lines<'a> {
-    incoming: &'a Incoming,
+    wait: Wait<'a>,
     search: Search<'static>,
-    suspended: bool,
     over: bool,
 }
 
 impl<'a> Lines<'a> {
     pub(super) fn new(incoming: &'a Incoming) -> Self {
-        Self { incoming, search: Search::newline(), suspended: false, over: false }
+        Self { wait: Wait::on(incoming), search: Search::newline(), over: false }
     }
 }
 
@@ -51,8 +50,8 @@ impl Stream for Lines<'_> {
         if this.over {
             return Poll::Ready(None);
         }
-        let search = &mut this.search;
-        let next = this.incoming.poll_read(context, &mut this.suspended, |state| match line_now(state, search) {
+        let (wait, search) = (&mut this.wait, &mut this.search);
+        let next = wait.incoming.poll_read(context, &mut wait.suspended, |state| match line_now(state, search) {
             Line::Ends(end) => {
                 search.restart();
                 Step::Done(Ok(Some(state.buffer.take(end))))
@@ -67,16 +66,8 @@ impl Stream for Lines<'_> {
     }
 }
 
-impl Drop for Lines<'_> {
-    fn drop(&mut self) {
-        if self.suspended {
-            self.incoming.stop_waiting();
-        }
-    }
-}
-
 impl fmt::Debug for Lines<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "<Lines{}>", self.incoming.describe())
+        write!(f, "<Lines{}>", self.wait.incoming.describe())
     }
 }

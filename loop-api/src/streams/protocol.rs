@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use loop_core::{Protocol, Transport};
 
-use super::incoming::{Incoming, Source};
+use super::incoming::{Incoming, Offer, Source};
 use super::outgoing::Outgoing;
 use super::reader::StreamReader;
 use super::writer::StreamWriter;
@@ -48,8 +48,15 @@ impl Protocol for StreamProtocol {
         }
     }
 
-    fn data_available(&mut self, _: &Transport) -> bool {
-        self.incoming.offer()
+    fn data_available(&mut self, transport: &Transport) -> bool {
+        match self.incoming.offer() {
+            Offer::Refused => false,
+            Offer::Taken => true,
+            Offer::Perhaps => {
+                let incoming = Rc::clone(&self.incoming);
+                transport.get_loop().call_soon(move || incoming.deliver_left()).is_ok()
+            }
+        }
     }
 
     fn data_received(&mut self, _: &Transport, data: &[u8]) {

@@ -1,8 +1,8 @@
 //! [`StreamReader`]: the receiving half.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -162,7 +162,9 @@ impl StreamReader {
     ///
     /// [`Error::Io`] with what broke the connection.
     pub async fn read_into(&mut self, place: &mut [u8]) -> Result<usize> {
-        self.attempt(|state| read_now(state, place)).await
+        self.unlend();
+        let mut wait = Wait::on(&self.incoming);
+        poll_fn(|context| wait.incoming.poll_read_into(context, &mut wait.suspended, place)).await
     }
 
     /// Reads up to the end of the stream, whatever the limit (asyncio: `read` without a count).
@@ -288,13 +290,11 @@ impl StreamReader {
         Lines::new(&self.incoming)
     }
 
-    /// A read as a future.
-    fn attempt<'a, T, A>(&'a mut self, attempt: A) -> Read<'a, A>
-    where
-        A: FnMut(&mut State) -> Step<T> + Unpin,
-    {
+    /// Attempts a read until it is done.
+    async fn attempt<T>(&mut self, mut attempt: impl FnMut(&mut State) -> Step<T>) -> Result<T> {
         self.unlend();
-        Read { incoming: &self.incoming, suspended: false, attempt }
+        let mut wait = Wait::on(&self.incoming);
+        poll_fn(|context| wait.incoming.poll_read(context, &mut wait.suspended, &mut attempt)).await
     }
 
     // ---- lending, for AsyncBufRead ---------------------------------------------------------------------------
@@ -319,13 +319,15 @@ impl StreamReader {
             return Poll::Ready(Ok(self.lent.as_slice()));
         }
         let lent = &mut self.lent;
-        let taken = self.incoming.poll_anew(context, |state| {
-            if state.buffer.is_empty() && !state.eof {
-                return Step::Need(1);
-            }
-            std::mem::swap(&mut state.buffer, lent);
-            state.lent = lent.len();
-            Step::Done(Ok(()))
+        let taken = self.incoming.poll_forgetfully(|incoming, suspended| {
+            incoming.poll_read(context, suspended, |state| {
+                if state.buffer.is_empty() && !state.eof {
+                    return Step::Need(1);
+                }
+                std::mem::swap(&mut state.buffer, lent);
+                state.lent = lent.len();
+                Step::Done(Ok(()))
+            })
         });
         std::task::ready!(taken)?;
         Poll::Ready(Ok(self.lent.as_slice()))
@@ -340,7 +342,7 @@ impl StreamReader {
 
     pub(super) fn poll_read_into(&mut self, context: &mut Context<'_>, place: &mut [u8]) -> Poll<Result<usize>> {
         self.unlend();
-        self.incoming.poll_anew(context, |state| read_now(state, place))
+        self.incoming.poll_forgetfully(|incoming, suspended| incoming.poll_read_into(context, suspended, place))
     }
 }
 
@@ -349,13 +351,6 @@ pub(super) fn check_limit(limit: usize) -> Result<()> {
         return Err(LoopError::InvalidArgument("a reader's limit must not be zero").into());
     }
     Ok(())
-}
-
-fn read_now(state: &mut State, place: &mut [u8]) -> Step<usize> {
-    if state.buffer.is_empty() && !state.eof && !place.is_empty() {
-        return Step::Need(1);
-    }
-    Step::Done(Ok(state.buffer.copy_to(place)))
 }
 
 /// The end of the stream came too early.
@@ -425,27 +420,27 @@ pub(super) fn line_now(state: &mut State, search: &mut Search<'_>) -> Line {
     }
 }
 
-/// A read under way. Dropped, it has read nothing.
-#[must_use = "futures do nothing unless awaited"]
-struct Read<'a, A> {
-    incoming: &'a Incoming,
-    suspended: bool,
-    attempt: A,
+/// The wait of one read. Dropped while it lasts, the read has read nothing.
+///
+/// There is one at a time (STRM-11):
+///
+/// ```compile_fail,E0499
+/// let mut reader = loop_api::StreamReader::new();
+/// let (one, two) = (reader.read(1), reader.read(1));
+/// drop((one, two));
+/// ```
+pub(super) struct Wait<'a> {
+    pub(super) incoming: &'a Incoming,
+    pub(super) suspended: bool,
 }
 
-impl<T, A> Future for Read<'_, A>
-where
-    A: FnMut(&mut State) -> Step<T> + Unpin,
-{
-    type Output = Result<T>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
-        let this = &mut *self;
-        this.incoming.poll_read(context, &mut this.suspended, &mut this.attempt)
+impl<'a> Wait<'a> {
+    pub(super) fn on(incoming: &'a Incoming) -> Self {
+        Self { incoming, suspended: false }
     }
 }
 
-impl<A> Drop for Read<'_, A> {
+impl Drop for Wait<'_> {
     fn drop(&mut self) {
         if self.suspended {
             self.incoming.stop_waiting();

@@ -423,9 +423,11 @@ fn contain(what: &'static str, code: impl FnOnce()) {
     let Err(payload) = catch_unwind(AssertUnwindSafe(code)) else { return };
     let panicked = Panicked::new(payload);
     tracing::error!(%panicked, "{what} panicked");
-    // The payload's own destructor is user code too. One that panics is leaked rather than thrown on.
-    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panicked))) {
-        std::mem::forget(again);
+    // The payload's own destructor is user code too, and what it panics with again. Past the second
+    // it is leaked rather than thrown on.
+    let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(panicked))) else { return };
+    if let Err(third) = catch_unwind(AssertUnwindSafe(|| drop(second))) {
+        std::mem::forget(third);
     }
 }
 

@@ -125,9 +125,13 @@ impl Connection {
 
     /// Has the backend read, now that it is this connection's turn; unless the protocol, if it is asked, leaves it.
     fn fetch(self: &Rc<Self>, key: OpKey, asks: bool) {
-        if !self.read_directly(asks) {
-            return;
+        if self.read_directly(asks) {
+            self.receive_on(key);
         }
+    }
+
+    /// Lets the operation go on.
+    fn receive_on(self: &Rc<Self>, key: OpKey) {
         match self.inner.resume(key) {
             Resumed::Nothing => {}
             Resumed::More(outcome) => self.received(outcome),
@@ -373,6 +377,38 @@ impl Transport {
             self.deliver_soon();
         } else if connection.reading.has_more() {
             connection.deliver_next();
+        }
+    }
+
+    /// Receives what the protocol left where it was straight into memory of the caller's, where the backend can, and gives
+    /// the count. Zero means that nothing can be had in this way, and that [`deliver_now`](Self::deliver_now) is called
+    /// for: it also tells the end of the stream.
+    #[must_use]
+    pub fn receive_now(&self, place: &mut [u8]) -> usize {
+        let connection = &self.0;
+        let reading = &connection.reading;
+        let Some(key) = reading.op.get() else { return 0 };
+        if !reading.readable.get() || reading.has_kept() || reading.paused.get() || connection.closing.get() {
+            return 0;
+        }
+        let most = place.len().min(MAX_READ);
+        match connection.inner.recv_now(connection.fd, &mut place[..most]) {
+            Some(Ok(count)) if count > 0 => {
+                if count == most {
+                    // There may be more: for the next pass.
+                    connection.queue_turn();
+                } else {
+                    reading.readable.set(false);
+                    connection.receive_on(key);
+                }
+                count
+            }
+            Some(Err(error)) if error.kind() != io::ErrorKind::WouldBlock => {
+                connection.lost(error);
+                0
+            }
+            // Nothing there, or the end, or not to be had so: the operation says which.
+            _ => 0,
         }
     }
 

@@ -193,8 +193,8 @@ fn jobs_of_two_threads_are_all_run() {
 
 #[test]
 fn a_blocked_job_holds_up_none_behind_it() {
-    for prompt in [true, false] {
-        model(2, move || {
+    for (prompt, preemptions) in [(true, 2), (false, 1)] {
+        model(preemptions, move || {
             let (pool, worker) = Pool::new(2, prompt, None, Some((1, 2))).staffed();
             assert!(pool.submit(1));
             assert!(pool.submit(2));
