@@ -6,6 +6,7 @@ mod loops;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::io::{Read, Write};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
@@ -279,4 +280,38 @@ fn those_who_gave_up_waiting_leave_nothing() {
     let before = BYTES.get();
     (0..ROUNDS).for_each(|_| give_up(&lasting));
     assert_eq!(BYTES.get() - before, 0);
+}
+
+/// A chunk that is received and written back costs none: it lies in the loop's memory, and leaves from a kept buffer.
+#[test]
+fn an_echoed_chunk_allocates_nothing() {
+    struct Echo;
+    impl loop_api::Protocol for Echo {
+        fn data_received(&mut self, transport: &loop_api::Transport, data: &[u8]) {
+            transport.write(data).unwrap();
+        }
+    }
+    let lp = new_loop();
+    let server = lp.create_server(|| Echo, "127.0.0.1:0", loop_api::ServerOptions::default());
+    let server = lp.run_until_complete(server).unwrap().unwrap();
+    let mut peer = std::net::TcpStream::connect(server.local_addr().unwrap()).unwrap();
+    let mut echo = || {
+        let mut answer = [0; 64];
+        peer.write_all(&[7; 64]).unwrap();
+        peer.set_nonblocking(true).unwrap();
+        loop {
+            match peer.peek(&mut answer) {
+                Ok(64) => break,
+                _ => one_pass(&lp),
+            }
+        }
+        peer.set_nonblocking(false).unwrap();
+        peer.read_exact(&mut answer).unwrap();
+        assert_eq!(answer, [7; 64]);
+    };
+    (0..10).for_each(|_| echo());
+    assert_eq!(allocations(|| (0..ROUNDS).for_each(|_| echo())), 0);
+    server.close();
+    server.abort_clients();
+    lp.run_until_complete(server.wait_closed()).unwrap();
 }

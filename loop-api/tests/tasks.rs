@@ -315,6 +315,26 @@ fn a_task_that_cancels_itself_is_hit_where_it_suspends_next() {
     assert!(task.done() && !task.cancelled());
 }
 
+/// TASK-13: awaits that were polled before the request was raised see it too, in the next step.
+#[test]
+fn a_request_raised_within_a_step_is_shown_to_every_await() {
+    let lp = new_loop();
+    let child = lp.create_task(pending::<()>()).unwrap();
+    let awaited = child.clone();
+    let task = lp
+        .create_task(async move {
+            let raises = async {
+                current().cancel();
+                pending::<()>().await;
+            };
+            catch_cancelled(async { futures_util::join!(awaited, raises) }).await.is_err()
+        })
+        .unwrap();
+    (0..4).for_each(|_| one_pass(&lp));
+    assert!(child.cancelled(), "the innermost await passes it on first");
+    assert!(task.result().unwrap());
+}
+
 /// TASK-14.
 #[test]
 fn a_result_returned_with_a_request_standing_is_thrown_away() {
@@ -526,6 +546,8 @@ fn a_request_taken_by_one_branch_leaves_the_others_going() {
         one_pass(&lp);
         one_pass(&lp);
         clock.advance(Duration::from_secs(1));
+        // The timer's wake is spent here: all that comes now is one step, in which everything is there at once.
+        one_pass(&lp);
         future.set_result(4).unwrap();
         task.cancel();
         assert!(lp.run_until_complete(&task).unwrap().is_ok());
@@ -597,6 +619,7 @@ fn destructors_of_a_cancelled_coroutine_run_as_its_task() {
     struct Looks(Log<u64>, Rc<ContextVar<u32>>);
     impl Drop for Looks {
         fn drop(&mut self) {
+            assert!(!current().cancelled() && !current().done(), "not before the body has ended");
             self.0.add(current().id());
             assert_eq!(self.1.get(), Some(5));
         }

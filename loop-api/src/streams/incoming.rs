@@ -45,7 +45,7 @@ pub(super) enum Source {
     #[default]
     None,
     Transport(Transport),
-    Other(Rc<dyn ReadTransport>),
+    Other(Box<Rc<dyn ReadTransport>>),
 }
 
 impl Source {

@@ -6,7 +6,7 @@
 //! * `writer` — [`StreamWriter`]: writing, draining, closing;
 //! * `futures_io` — both through the traits of that crate;
 //! * `protocol` — what makes streams of a transport's calls;
-//! * `incoming`, `outgoing` — what protocol and halves share: bytes, who waits, whether it is paused, how it ended;
+//! * `link` — what the protocol and the halves share: `incoming` and `outgoing`, bytes, who waits, how it ended;
 //! * `buffer`, `search`, `wakers`, `failure` — what these are made of.
 //!
 //! The protocol shares state with the two halves and owns neither; the reader alone holds on to the transport by way of
@@ -18,6 +18,7 @@ mod failure;
 mod futures_io;
 mod incoming;
 mod lines;
+mod link;
 mod outgoing;
 mod protocol;
 mod reader;

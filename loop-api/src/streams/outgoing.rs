@@ -72,6 +72,10 @@ impl Outgoing {
         self.draining.wake_all();
     }
 
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused.get()
+    }
+
     pub(super) fn is_lost(&self) -> bool {
         self.lost.borrow().is_some()
     }

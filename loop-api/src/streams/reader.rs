@@ -15,6 +15,7 @@ use super::DEFAULT_LIMIT;
 use super::buffer::Buffer;
 use super::incoming::{Incoming, ReadTransport, Source, State, Step};
 use super::lines::Lines;
+use super::link::Link;
 use super::search::{Found, Search};
 
 /// The receiving half of a connection (asyncio: `StreamReader`).
@@ -49,7 +50,7 @@ use super::search::{Found, Search};
 /// # Ok::<_, loop_api::Error>(())
 /// ```
 pub struct StreamReader {
-    incoming: Rc<Incoming>,
+    link: Rc<Link>,
     /// Bytes that were taken over to be lent by `fill_buf`; they come first.
     lent: Buffer,
 }
@@ -58,7 +59,7 @@ impl StreamReader {
     /// A reader of its own, with the limit of [`DEFAULT_LIMIT`].
     #[must_use]
     pub fn new() -> Self {
-        Self::limited(DEFAULT_LIMIT)
+        Self::of(Link::new(DEFAULT_LIMIT))
     }
 
     /// A reader of its own, with a limit.
@@ -68,16 +69,16 @@ impl StreamReader {
     /// [`LoopError::InvalidArgument`](crate::LoopError::InvalidArgument) for a limit of zero.
     pub fn with_limit(limit: usize) -> Result<Self> {
         check_limit(limit)?;
-        Ok(Self::limited(limit))
+        Ok(Self::of(Link::new(limit)))
     }
 
-    /// With a limit that was checked.
-    pub(super) fn limited(limit: usize) -> Self {
-        Self { incoming: Rc::new(Incoming::new(limit)), lent: Buffer::default() }
+    /// The one reader of a connection.
+    pub(super) fn of(link: Rc<Link>) -> Self {
+        Self { link, lent: Buffer::default() }
     }
 
-    pub(super) fn incoming(&self) -> &Rc<Incoming> {
-        &self.incoming
+    pub(super) fn link(&self) -> &Rc<Link> {
+        &self.link
     }
 
     // ---- feeding ---------------------------------------------------------------------------------------------
@@ -88,23 +89,23 @@ impl StreamReader {
     ///
     /// [`LoopError::InvalidState`](crate::LoopError::InvalidState) after [`feed_eof`](Self::feed_eof).
     pub fn feed_data(&self, data: &[u8]) -> Result<()> {
-        Ok(self.incoming.feed(data)?)
+        Ok(self.link.incoming.feed(data)?)
     }
 
     /// Tells it that there will be no more (asyncio: `feed_eof`).
     pub fn feed_eof(&self) {
-        self.incoming.feed_eof();
+        self.link.incoming.feed_eof();
     }
 
     /// Has every later read fail with this, and the one that waits (asyncio: `set_exception`).
     pub fn set_exception(&self, error: impl Into<io::Error>) {
-        self.incoming.fail(Arc::new(error.into()));
+        self.link.incoming.fail(Arc::new(error.into()));
     }
 
     /// What every read fails with, if it was set (asyncio: `exception`).
     #[must_use]
     pub fn exception(&self) -> Option<io::Error> {
-        self.incoming.exception()
+        self.link.incoming.exception()
     }
 
     /// Names what feeds it, to be paused and resumed (asyncio: `set_transport`).
@@ -113,13 +114,13 @@ impl StreamReader {
     ///
     /// [`LoopError::InvalidState`](crate::LoopError::InvalidState) where it has a transport.
     pub fn set_transport(&self, transport: impl ReadTransport + 'static) -> Result<()> {
-        Ok(self.incoming.set_source(Source::Other(Rc::new(transport)))?)
+        Ok(self.link.incoming.set_source(Source::Other(Box::new(Rc::new(transport))))?)
     }
 
     /// A handle that feeds this reader while somebody reads from it.
     #[must_use]
     pub fn feeder(&self) -> StreamFeeder {
-        StreamFeeder(Rc::clone(&self.incoming))
+        StreamFeeder(Rc::clone(&self.link))
     }
 
     // ---- reading ---------------------------------------------------------------------------------------------
@@ -127,13 +128,13 @@ impl StreamReader {
     /// The limit: the transport is paused above twice as much.
     #[must_use]
     pub fn limit(&self) -> usize {
-        self.incoming.with(|state| state.limit)
+        self.link.incoming.with(|state| state.limit)
     }
 
     /// Whether the end of the stream was reached, and nothing is left to be read (asyncio: `at_eof`).
     #[must_use]
     pub fn at_eof(&self) -> bool {
-        self.incoming.with(|state| state.eof && state.len() == 0)
+        self.link.incoming.with(|state| state.eof && state.len() == 0)
     }
 
     /// Reads up to `count` bytes, as soon as there is one; none at the end of the stream (asyncio: `read`).
@@ -163,7 +164,7 @@ impl StreamReader {
     /// [`Error::Io`] with what broke the connection.
     pub async fn read_into(&mut self, place: &mut [u8]) -> Result<usize> {
         self.unlend();
-        let mut wait = Wait::on(&self.incoming);
+        let mut wait = Wait::on(&self.link.incoming);
         poll_fn(|context| wait.incoming.poll_read_into(context, &mut wait.suspended, place)).await
     }
 
@@ -287,13 +288,13 @@ impl StreamReader {
     /// Cancel-safe: a line that was not given yet is the next read's.
     pub fn lines(&mut self) -> Lines<'_> {
         self.unlend();
-        Lines::new(&self.incoming)
+        Lines::new(&self.link.incoming)
     }
 
     /// Attempts a read until it is done.
     async fn attempt<T>(&mut self, mut attempt: impl FnMut(&mut State) -> Step<T>) -> Result<T> {
         self.unlend();
-        let mut wait = Wait::on(&self.incoming);
+        let mut wait = Wait::on(&self.link.incoming);
         poll_fn(|context| wait.incoming.poll_read(context, &mut wait.suspended, &mut attempt)).await
     }
 
@@ -305,7 +306,7 @@ impl StreamReader {
             return;
         }
         let lent = &mut self.lent;
-        self.incoming.with(|state| {
+        self.link.incoming.with(|state| {
             lent.append(state.buffer.as_slice());
             state.buffer.clear();
             std::mem::swap(&mut state.buffer, lent);
@@ -315,11 +316,11 @@ impl StreamReader {
 
     pub(super) fn poll_lend(&mut self, context: &mut Context<'_>) -> Poll<Result<&[u8]>> {
         if !self.lent.is_empty() {
-            self.incoming.refuse()?;
+            self.link.incoming.refuse()?;
             return Poll::Ready(Ok(self.lent.as_slice()));
         }
         let lent = &mut self.lent;
-        let taken = self.incoming.poll_forgetfully(|incoming, suspended| {
+        let taken = self.link.incoming.poll_forgetfully(|incoming, suspended| {
             incoming.poll_read(context, suspended, |state| {
                 if state.buffer.is_empty() && !state.eof {
                     return Step::Need(1);
@@ -336,13 +337,13 @@ impl StreamReader {
     pub(super) fn consume_lent(&mut self, count: usize) {
         self.lent.consume(count);
         let left = self.lent.len();
-        self.incoming.with(|state| state.lent = left);
-        self.incoming.resume_if_low();
+        self.link.incoming.with(|state| state.lent = left);
+        self.link.incoming.resume_if_low();
     }
 
     pub(super) fn poll_read_into(&mut self, context: &mut Context<'_>, place: &mut [u8]) -> Poll<Result<usize>> {
         self.unlend();
-        self.incoming.poll_forgetfully(|incoming, suspended| incoming.poll_read_into(context, suspended, place))
+        self.link.incoming.poll_forgetfully(|incoming, suspended| incoming.poll_read_into(context, suspended, place))
     }
 }
 
@@ -456,20 +457,20 @@ impl Default for StreamReader {
 
 impl Drop for StreamReader {
     fn drop(&mut self) {
-        self.incoming.abandon();
+        self.link.incoming.abandon();
     }
 }
 
 impl fmt::Debug for StreamReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "<StreamReader{}>", self.incoming.describe())
+        write!(f, "<StreamReader{}>", self.link.incoming.describe())
     }
 }
 
 /// Feeds a [`StreamReader`]: what a transport does for the readers of connections. Clones feed the same reader; once that
 /// is gone, what they are given is dropped.
 #[derive(Clone)]
-pub struct StreamFeeder(Rc<Incoming>);
+pub struct StreamFeeder(Rc<Link>);
 
 impl StreamFeeder {
     /// Gives the reader bytes; see [`StreamReader::feed_data`].
@@ -478,22 +479,22 @@ impl StreamFeeder {
     ///
     /// [`LoopError::InvalidState`](crate::LoopError::InvalidState) after [`feed_eof`](Self::feed_eof).
     pub fn feed_data(&self, data: &[u8]) -> Result<()> {
-        Ok(self.0.feed(data)?)
+        Ok(self.0.incoming.feed(data)?)
     }
 
     /// Tells the reader that there will be no more.
     pub fn feed_eof(&self) {
-        self.0.feed_eof();
+        self.0.incoming.feed_eof();
     }
 
     /// Has every later read fail with this, and the one that waits.
     pub fn set_exception(&self, error: impl Into<io::Error>) {
-        self.0.fail(Arc::new(error.into()));
+        self.0.incoming.fail(Arc::new(error.into()));
     }
 }
 
 impl fmt::Debug for StreamFeeder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "<StreamFeeder{}>", self.0.describe())
+        write!(f, "<StreamFeeder{}>", self.0.incoming.describe())
     }
 }

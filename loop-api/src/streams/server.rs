@@ -13,7 +13,7 @@ use crate::policy::get_running_loop;
 use super::DEFAULT_LIMIT;
 use super::protocol::{Connected, StreamProtocol};
 use super::reader::{StreamReader, check_limit};
-use super::writer::StreamWriter;
+use super::writer::{Stream, StreamWriter};
 
 /// Starts a server: every connection is given to the handler as a reader and a writer, and what the handler returns is
 /// driven as a task (asyncio: `start_server`).
@@ -79,7 +79,7 @@ where
     check_limit(limit)?;
     let event_loop = get_running_loop()?;
     let connected: Rc<Connected> = Rc::new(move |reader, writer| connect(&handler, reader, writer));
-    let factory = move || StreamProtocol::of_server(StreamReader::limited(limit), Rc::clone(&connected));
+    let factory = move || StreamProtocol::of_server(limit, Rc::clone(&connected));
     Ok(Server(event_loop.create_server(factory, bind_to, options).await?))
 }
 
@@ -89,15 +89,15 @@ where
     F: Future<Output: HandlerOutput> + 'static,
 {
     // Kept until the task is done: a failed handler lets go of its writer, too, which then is no oversight.
-    let kept = writer.clone();
-    let event_loop = kept.transport().get_loop();
+    let kept = writer.keep();
+    let event_loop = kept.transport.get_loop();
     // Refused by a closed loop, which has no connections.
     let Ok(task) = event_loop.create_task(handler(reader, writer)) else { return };
     let done = task.clone();
     task.add_done_callback(move |_| finish(&done, &kept));
 }
 
-fn finish<T: HandlerOutput>(task: &LoopTask<T>, writer: &StreamWriter) {
+fn finish<T: HandlerOutput>(task: &LoopTask<T>, stream: &Stream) {
     let failure: Box<dyn StdError + Send + Sync> = match task.take_outcome() {
         Ok(output) => match output.failure() {
             None => return,
@@ -108,10 +108,9 @@ fn finish<T: HandlerOutput>(task: &LoopTask<T>, writer: &StreamWriter) {
     };
     if !is_cancellation(&*failure) {
         let report = ExceptionContext::new("Unhandled exception in client_connected_cb").exception(failure);
-        let transport = writer.transport();
-        transport.get_loop().call_exception_handler(&report.detail("transport", transport));
+        stream.transport.get_loop().call_exception_handler(&report.detail("transport", &stream.transport));
     }
-    writer.start_close();
+    stream.close();
 }
 
 /// Whether a handler failed because something it awaited was cancelled, which in asyncio makes it cancelled as well.

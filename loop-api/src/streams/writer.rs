@@ -12,7 +12,7 @@ use loop_core::{SockAddr, Transport};
 use crate::error::Result;
 use crate::tasks::yield_now;
 
-use super::incoming::Incoming;
+use super::link::Link;
 use super::outgoing::{Closing, Drain, Outgoing};
 
 /// The sending half of a connection, and what closes it (asyncio: `StreamWriter`).
@@ -43,10 +43,9 @@ pub struct StreamWriter {
 }
 
 /// What all clones share.
-struct Stream {
-    transport: Transport,
-    incoming: Rc<Incoming>,
-    outgoing: Rc<Outgoing>,
+pub(super) struct Stream {
+    pub(super) transport: Transport,
+    link: Rc<Link>,
     /// The program closed it, or ended the sending side through `AsyncWrite`, which has no other way to say that.
     closed: Cell<bool>,
 }
@@ -55,11 +54,8 @@ struct Stream {
 const FEW: usize = 16;
 
 impl StreamWriter {
-    pub(super) fn new(transport: Transport, incoming: Rc<Incoming>, outgoing: Rc<Outgoing>) -> Self {
-        Self {
-            stream: Rc::new(Stream { transport, incoming, outgoing, closed: Cell::new(false) }),
-            drain: Drain::default(),
-        }
+    pub(super) fn new(transport: Transport, link: Rc<Link>) -> Self {
+        Self { stream: Rc::new(Stream { transport, link, closed: Cell::new(false) }), drain: Drain::default() }
     }
 
     /// Sends bytes, in order, without waiting; what is written in one pass of the loop leaves together. Once the stream is
@@ -116,11 +112,13 @@ impl StreamWriter {
     /// [`ConnectionReset`](std::io::ErrorKind::ConnectionReset) where it was lost before. Where the connection ends in
     /// order while this waits, that is no error.
     pub async fn drain(&self) -> Result<()> {
-        self.stream.incoming.refuse()?;
+        self.stream.link.incoming.refuse()?;
         if self.stream.transport.is_closing() {
             yield_now().await;
+        } else if !self.stream.link.outgoing.is_paused() {
+            return Ok(());
         }
-        Draining { outgoing: &self.stream.outgoing, drain: Drain::default() }.await
+        Draining { outgoing: &self.stream.link.outgoing, drain: Drain::default() }.await
     }
 
     /// Closes the stream and waits until it is closed: what was written is sent first. Reading stops at once (asyncio:
@@ -139,8 +137,7 @@ impl StreamWriter {
     /// Begins to close the stream (asyncio: `close`): what was written is sent, then the connection ends. Again, it does
     /// nothing.
     pub fn start_close(&self) {
-        self.stream.closed.set(true);
-        self.stream.transport.close();
+        self.stream.close();
     }
 
     /// Waits until the connection is closed (asyncio: `wait_closed`); it does not close it. Any number may wait.
@@ -151,7 +148,7 @@ impl StreamWriter {
     ///
     /// [`Error::Io`](crate::Error::Io) with what broke the connection.
     pub async fn wait_closed(&self) -> Result<()> {
-        let outgoing = &self.stream.outgoing;
+        let outgoing = &self.stream.link.outgoing;
         Ended { outgoing, closing: Closing::default() }.await
     }
 
@@ -179,22 +176,27 @@ impl StreamWriter {
         &self.stream.transport
     }
 
+    /// Keeps the stream from being let go of.
+    pub(super) fn keep(&self) -> Rc<Stream> {
+        Rc::clone(&self.stream)
+    }
+
     // ---- for AsyncWrite --------------------------------------------------------------------------------------
 
     /// Waits until writing makes sense: not while it is paused, and not once the stream is closing.
     pub(super) fn poll_writable(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
         let Self { stream, drain } = self;
-        stream.incoming.refuse()?;
-        if stream.transport.is_closing() && !stream.outgoing.is_lost() {
+        stream.link.incoming.refuse()?;
+        if stream.transport.is_closing() && !stream.link.outgoing.is_lost() {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::BrokenPipe, "the stream is closing").into()));
         }
-        stream.outgoing.poll_drain(drain, context)
+        stream.link.outgoing.poll_drain(drain, context)
     }
 
     /// Ends the sending side, and waits until everything is sent.
     pub(super) fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
         let Self { stream, drain } = self;
-        if stream.outgoing.is_lost() && !drain.waits() {
+        if stream.link.outgoing.is_lost() && !drain.waits() {
             // Whatever could not be sent was told to whoever wrote it.
             return Poll::Ready(Ok(()));
         }
@@ -202,7 +204,7 @@ impl StreamWriter {
         stream.closed.set(true);
         // Nothing more will be written: from here on writing counts as paused until everything is sent.
         stream.transport.set_write_buffer_limits(Some(0), None)?;
-        stream.outgoing.poll_drain(drain, context)
+        stream.link.outgoing.poll_drain(drain, context)
     }
 }
 
@@ -214,7 +216,14 @@ impl Clone for StreamWriter {
 
 impl Drop for StreamWriter {
     fn drop(&mut self) {
-        self.stream.outgoing.stop_draining(&mut self.drain);
+        self.stream.link.outgoing.stop_draining(&mut self.drain);
+    }
+}
+
+impl Stream {
+    pub(super) fn close(&self) {
+        self.closed.set(true);
+        self.transport.close();
     }
 }
 
@@ -222,7 +231,7 @@ impl Drop for Stream {
     fn drop(&mut self) {
         // A loop that is closed has closed the transport as well: that was not the program.
         let loop_closed = self.transport.get_loop().is_closed();
-        let over = if loop_closed { self.outgoing.is_lost() } else { self.transport.is_closing() };
+        let over = if loop_closed { self.link.outgoing.is_lost() } else { self.transport.is_closing() };
         if over {
             return;
         }
@@ -237,8 +246,8 @@ impl Drop for Stream {
 
 impl fmt::Debug for StreamWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Stream { transport, incoming, .. } = &*self.stream;
-        write!(f, "<StreamWriter {transport:?} <StreamReader{}>>", incoming.describe())
+        let Stream { transport, link, .. } = &*self.stream;
+        write!(f, "<StreamWriter {transport:?} <StreamReader{}>>", link.incoming.describe())
     }
 }
 

@@ -1,6 +1,8 @@
 //! Reads that are given up: no byte is lost, whichever read it was and whenever it ended.
 
+use std::cell::RefCell;
 use std::pin::pin;
+use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -140,12 +142,12 @@ fn reads_cancelled_at_random_lose_nothing() {
 #[expect(clippy::await_holding_refcell_ref, reason = "one task has the reader at a time, which is the point")]
 fn a_cancelled_task_leaves_its_bytes_to_the_next() {
     on_both_sides(DEFAULT_LIMIT, async |reader, _writer, mut peer| {
-        let reader = std::rc::Rc::new(std::cell::RefCell::new(reader));
+        let reader = Rc::new(RefCell::new(reader));
         peer.send(b"half a ").await;
-        let read = |reader: std::rc::Rc<std::cell::RefCell<StreamReader>>| async move {
-            let mut reader = reader.try_borrow_mut().expect("one at a time");
-            reader.readline().await
-        };
+        #[expect(clippy::await_holding_refcell_ref, reason = "the two tasks take turns")]
+        async fn read(reader: Rc<RefCell<StreamReader>>) -> loop_api::Result<Option<Vec<u8>>> {
+            reader.try_borrow_mut().expect("one at a time").readline().await
+        }
         let first = loop_api::create_task(read(reader.clone()))?;
         some_passes().await;
         first.cancel();

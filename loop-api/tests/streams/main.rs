@@ -3,7 +3,7 @@
 //! * `world` — running a test so that it cannot hang, connections, and their peers;
 //! * `reading`, `limits`, `pausing` — the reader; `feeding` — a reader without a connection;
 //! * `model` — random data in random pieces, against asyncio's own algorithm;
-//! * `cancelling` — reads given up, which lose nothing;
+//! * `cancelling` — reads given up, which lose nothing; `left` — and what was on its way to them;
 //! * `writing`, `closing` — the writer;
 //! * `serving` — `start_server`, `open_connection` and their handlers;
 //! * `foreign_traits` — `futures-io`;
@@ -16,6 +16,7 @@ mod cancelling;
 mod closing;
 mod feeding;
 mod foreign_traits;
+mod left;
 mod limits;
 mod model;
 mod passes;
