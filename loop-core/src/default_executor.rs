@@ -16,9 +16,10 @@ use slab::Slab;
 
 use crate::concurrent::{ConcurrentFuture, Notify};
 use crate::error::{Error, Result, TaskError};
-use crate::event_loop::{EventLoop, Inner};
+use crate::event_loop::EventLoop;
 use crate::executor::{Executor, Job};
 use crate::future::LoopFuture;
+use crate::inner::Inner;
 use crate::ready::Ready;
 use crate::remote::{Node, NodeVTable};
 use crate::shared::Shared;

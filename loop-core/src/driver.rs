@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use crate::backend::{Backend, Capabilities, Wait};
 use crate::control::{Control, Reply};
-use crate::event_loop::Inner;
 use crate::exception::{ExceptionContext, Finally};
 use crate::fd::FdKey;
+use crate::inner::Inner;
 use crate::op::{Completion, Event, Op, Outcome, Submitted};
 use crate::op_table::{OpKey, OpTable, Target};
 use crate::ready::Ready;
@@ -45,6 +45,28 @@ pub(crate) struct Driver {
     backend: Box<dyn Backend>,
     ops: OpTable,
     stash: Stash,
+}
+
+/// Completions whose entries in the ready queue did not come up yet, in their order. Polls append to the list itself,
+/// which is emptied when the last of them has come up.
+#[derive(Default)]
+pub(crate) struct Arrived {
+    list: Vec<Completion>,
+    /// Those before it have come up.
+    next: usize,
+}
+
+impl Arrived {
+    fn next(&mut self) -> Option<Completion> {
+        let place = self.list.get_mut(self.next)?;
+        let completion = Completion { op: place.op, event: std::mem::replace(&mut place.event, Event::Resume) };
+        self.next += 1;
+        if self.next == self.list.len() {
+            self.list.clear();
+            self.next = 0;
+        }
+        Some(completion)
+    }
 }
 
 impl Driver {
@@ -115,19 +137,18 @@ impl Inner {
     }
 
     pub(crate) fn poll_backend(&self, wait: Wait) -> io::Result<()> {
-        let mut scratch = self.scratch.take();
-        let result = self.with_backend(|backend, ops| backend.poll(ops, wait, &mut scratch));
-        for completion in scratch.drain(..) {
-            self.arrived.borrow_mut().push_back(completion);
+        let list = &mut self.arrived.borrow_mut().list;
+        let before = list.len();
+        let result = self.with_backend(|backend, ops| backend.poll(ops, wait, list));
+        for _ in before..list.len() {
             self.ready.push(Ready::Completion);
         }
-        self.scratch.replace(scratch);
         result
     }
 
     /// A completion's entry came up.
     pub(crate) fn dispatch_completion(self: &Rc<Self>) {
-        let Some(Completion { op: key, event }) = self.arrived.borrow_mut().pop_front() else { return };
+        let Some(Completion { op: key, event }) = self.arrived.borrow_mut().next() else { return };
         let sink = self.with_driver(|driver| match driver.ops.target_mut(key) {
             Some(Target::Sink(sink)) => Some(Rc::clone(sink)),
             Some(Target::Loose(sink)) => sink.upgrade(),
@@ -275,11 +296,11 @@ impl Inner {
     }
 
     pub(crate) fn close_fd(&self, fd: FdKey) {
-        let left = self.with_driver(|driver| {
+        let waiting = self.with_driver(|driver| {
             driver.backend.close(&mut driver.ops, fd);
             driver.stash.forget(fd)
         });
-        drop(left);
+        waiting.into_iter().flatten().for_each(Waker::wake);
     }
 
     pub(crate) fn send_now(&self, fd: FdKey, bufs: &[io::IoSlice<'_>]) -> Option<io::Result<usize>> {
@@ -330,7 +351,7 @@ impl Inner {
             landed.into_iter().for_each(|key| driver.ops.set_landed(key));
         }
         // What arrived and was not looked at carries descriptors and buffers of the backend's.
-        self.arrived.take().into_iter().for_each(|completion| finally.dispose(completion));
+        self.arrived.take().list.into_iter().for_each(|completion| finally.dispose(completion));
         finally.dispose(driver);
     }
 }

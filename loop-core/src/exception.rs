@@ -12,8 +12,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::error::Panicked;
-use crate::event_loop::{EventLoop, Inner};
+use crate::event_loop::EventLoop;
 use crate::handle::Handle;
+use crate::inner::Inner;
 use crate::task::TaskRef;
 
 /// What was reported, and by whom (asyncio: the exception handler's `context` dictionary).

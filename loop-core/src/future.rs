@@ -10,8 +10,9 @@ use std::task::{Context as TaskContext, Poll};
 
 use crate::done::DoneCallback;
 use crate::error::{Cancelled, Error, Result, TaskError};
-use crate::event_loop::{EventLoop, Inner};
+use crate::event_loop::EventLoop;
 use crate::exception::{ExceptionContext, Finally};
+use crate::inner::Inner;
 use crate::ready::Ready;
 use crate::running::with_running;
 use crate::task::{cancel_pending, withhold};

@@ -11,7 +11,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::context::{Context, Entered, Snapshot};
-use crate::event_loop::{EventLoop, Inner};
+use crate::event_loop::EventLoop;
+use crate::inner::Inner;
 use crate::timers::TimerKey;
 
 /// Something that the loop runs once (asyncio: `Handle`).

@@ -19,6 +19,7 @@ mod executor;
 mod fd;
 mod future;
 mod handle;
+mod inner;
 mod loop_handle;
 mod op;
 mod op_table;

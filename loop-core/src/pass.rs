@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::backend::Wait;
-use crate::event_loop::Inner;
+use crate::inner::Inner;
 use crate::pace::Pace;
 use crate::ready::Ready;
 

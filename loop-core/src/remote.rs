@@ -31,7 +31,7 @@ pub(crate) struct Node {
 /// What the receiving end does with a node. The pushed reference is consumed by either call.
 pub(crate) struct NodeVTable {
     /// On the loop's thread, in the pass that found the node.
-    pub(crate) deliver: unsafe fn(*const Node, &std::rc::Rc<crate::event_loop::Inner>),
+    pub(crate) deliver: unsafe fn(*const Node, &std::rc::Rc<crate::inner::Inner>),
     /// Where the loop is gone; any thread.
     pub(crate) release: unsafe fn(*const Node),
 }
@@ -193,7 +193,7 @@ impl WakeWord {
 mod tests {
     use super::*;
 
-    unsafe fn deliver(_: *const Node, _: &std::rc::Rc<crate::event_loop::Inner>) {}
+    unsafe fn deliver(_: *const Node, _: &std::rc::Rc<crate::inner::Inner>) {}
     unsafe fn release(node: *const Node) {
         // SAFETY: every node of these tests is a leaked box.
         drop(unsafe { Box::from_raw(node.cast_mut()) });
@@ -258,7 +258,7 @@ mod loom_tests {
     use loom::sync::atomic::AtomicUsize;
     use loom::thread;
 
-    unsafe fn deliver(_: *const Node, _: &std::rc::Rc<crate::event_loop::Inner>) {}
+    unsafe fn deliver(_: *const Node, _: &std::rc::Rc<crate::inner::Inner>) {}
     unsafe fn release(node: *const Node) {
         // SAFETY: every node of these tests is a leaked box.
         drop(unsafe { Box::from_raw(node.cast_mut()) });

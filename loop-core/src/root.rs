@@ -17,8 +17,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use crate::error::{Error, Result, TaskError};
-use crate::event_loop::{EventLoop, Inner};
+use crate::event_loop::EventLoop;
 use crate::exception::{ExceptionContext, Finally};
+use crate::inner::Inner;
 use crate::running::with_running;
 use crate::task::{Flag, LoopTask, TaskPtr, TaskRef};
 use crate::waiters::Waiters;

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::event_loop::Inner;
+use crate::inner::Inner;
 
 thread_local! {
     static RUNNING: Cell<(*const Inner, u32)> = const { Cell::new((ptr::null(), 0)) };

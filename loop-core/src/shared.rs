@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use parking_lot::Mutex;
 
 use crate::backend::Unpark;
-use crate::event_loop::Inner;
+use crate::inner::Inner;
 use crate::remote::{Node, Pushed, RemoteQueue, WakeWord};
 
 /// Anchors taken at once.

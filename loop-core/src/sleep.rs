@@ -7,7 +7,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::event_loop::{EventLoop, Inner};
+use crate::event_loop::EventLoop;
+use crate::inner::Inner;
 use crate::task::{cancel_pending, withhold};
 use crate::timers::{Target, TimerKey};
 

@@ -17,8 +17,9 @@ use crate::address::Address;
 use crate::control::{Control, Reply};
 use crate::driver::{OpFuture, grow, restore_len};
 use crate::error::{Error, Result};
-use crate::event_loop::{EventLoop, Inner};
+use crate::event_loop::EventLoop;
 use crate::fd::FdKey;
+use crate::inner::Inner;
 use crate::op::{AddrBuf, Op, Outcome};
 
 /// A socket registered with a loop: non-blocking, and closed when dropped.

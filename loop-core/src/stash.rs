@@ -14,7 +14,7 @@ pub(crate) struct Stash {
 }
 
 #[derive(Default)]
-pub(crate) struct Left {
+struct Left {
     bytes: Vec<u8>,
     /// Dropped receives that are still under way.
     abandoned: u32,
@@ -80,9 +80,12 @@ impl Stash {
         Some(taken)
     }
 
-    /// The socket is closed. What was kept comes back, to be dropped where nothing is borrowed.
-    pub(crate) fn forget(&mut self, fd: FdKey) -> Option<Left> {
-        if self.sockets.is_empty() { None } else { self.sockets.remove(&fd) }
+    /// The socket is closed. Whoever waits comes back, to be woken: there is nothing to wait for any more.
+    pub(crate) fn forget(&mut self, fd: FdKey) -> Vec<Waker> {
+        if self.sockets.is_empty() {
+            return Vec::new();
+        }
+        self.sockets.remove(&fd).map(|left| left.waiting).unwrap_or_default()
     }
 }
 
@@ -115,6 +118,15 @@ mod tests {
         assert!(!stash.is_unsettled(FD) && stash.has(FD));
         assert_eq!(stash.take(FD, 9).as_deref(), Some(&b"x"[..]));
         assert!(!stash.has(FD));
+    }
+
+    #[test]
+    fn a_close_wakes_whoever_waits() {
+        let mut stash = Stash::default();
+        stash.abandon(FD);
+        stash.wait(FD, Waker::noop().clone());
+        assert_eq!(stash.forget(FD).len(), 1);
+        assert!(!stash.is_unsettled(FD));
     }
 
     #[test]

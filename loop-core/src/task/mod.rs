@@ -29,8 +29,8 @@ pub use handles::{LoopTask, Task, TaskRef};
 pub(crate) use header::{Flag, Header, TaskPtr};
 pub(crate) use list::TaskList;
 
-use crate::event_loop::Inner;
 use crate::exception::Finally;
+use crate::inner::Inner;
 use crate::ready::Ready;
 use crate::remote::Node;
 use crate::shared;

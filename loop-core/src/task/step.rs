@@ -11,8 +11,8 @@ use std::task::Context as TaskContext;
 
 use crate::context::{self, Entered};
 use crate::error::{Cancelled, Panicked, TaskError};
-use crate::event_loop::Inner;
 use crate::exception::{ExceptionContext, Finally, is_fatal};
+use crate::inner::Inner;
 use crate::task::header::{Extras, Flag, Header, TaskPtr};
 use crate::task::{Scheduled, TaskRef, waker};
 

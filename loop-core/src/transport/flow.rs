@@ -39,6 +39,11 @@ impl Flow {
         (self.low.get(), self.high.get())
     }
 
+    /// Whether there is more than should be.
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused.get()
+    }
+
     pub(super) fn high(&self) -> usize {
         self.high.get()
     }

@@ -26,10 +26,11 @@ use crate::at_close::AtClose;
 use crate::control::{Control, Reply};
 use crate::driver::Sink;
 use crate::error::{Error, Result};
-use crate::event_loop::{EventLoop, Inner};
+use crate::event_loop::EventLoop;
 use crate::exception::ExceptionContext;
 use crate::fd::FdKey;
 use crate::future::LoopFuture;
+use crate::inner::Inner;
 use crate::op::{Event, Op};
 use crate::op_table::OpKey;
 use crate::protocol::{Protocol, ProtocolRef};
@@ -153,8 +154,10 @@ impl Connection {
             let mut protocol = borrowed.expect("a protocol cannot be called while the program holds it borrowed");
             f(&mut *protocol, &transport)
         }));
-        // By now it may have been replaced, and this have been the last hold of it.
-        self.inner.dispose(protocol);
+        if Rc::strong_count(&protocol) == 1 {
+            // It was replaced meanwhile, and this is its end.
+            self.inner.dispose(protocol);
+        }
         match called {
             Ok(value) => {
                 self.tell_flow();

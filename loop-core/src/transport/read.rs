@@ -118,7 +118,7 @@ impl Connection {
             // What is kept comes first.
             Event::Resume if self.reading.paused.get() || self.reading.has_kept() => self.reading.readable.set(true),
             Event::Resume => self.fetch(key, true),
-            Event::More(outcome) => self.received(outcome),
+            Event::More(outcome) => self.received(outcome, true),
             Event::Final(result) => self.received_last(result),
         }
     }
@@ -134,7 +134,7 @@ impl Connection {
     fn receive_on(self: &Rc<Self>, key: OpKey) {
         match self.inner.resume(key) {
             Resumed::Nothing => {}
-            Resumed::More(outcome) => self.received(outcome),
+            Resumed::More(outcome) => self.received(outcome, false),
             Resumed::Final(result, _) => self.received_last(result),
         }
     }
@@ -197,11 +197,11 @@ impl Connection {
         }
     }
 
-    fn received(self: &Rc<Self>, outcome: Outcome) {
+    fn received(self: &Rc<Self>, outcome: Outcome, asks: bool) {
         if self.reading.paused.get() || self.reading.has_kept() {
             self.keep(outcome);
         } else if let Outcome::Chunk(chunk) = outcome {
-            self.deliver(Kept { bytes: Bytes::Lent(chunk), from: 0 }, true);
+            self.deliver(Kept { bytes: Bytes::Lent(chunk), from: 0 }, asks);
         }
     }
 

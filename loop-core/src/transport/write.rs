@@ -15,7 +15,7 @@ use super::Connection;
 use crate::control::Control;
 use crate::driver::{Flush, Resumed, Sink, Started};
 use crate::error::{Error, Result};
-use crate::event_loop::Inner;
+use crate::inner::Inner;
 use crate::op::{Event, Op, Outcome};
 use crate::op_table::OpKey;
 
@@ -46,6 +46,16 @@ pub(super) struct Outgoing {
 impl Outgoing {
     fn buffered(&self) -> usize {
         self.buffer.len() - self.sent
+    }
+
+    /// So many more of the first bytes are gone. A writer that never lets the buffer run empty would have it grow for
+    /// ever, so what is gone goes, once it is the larger part.
+    fn advance(&mut self, count: usize) {
+        self.sent += count;
+        if self.sent > self.buffered() {
+            self.buffer.drain(..self.sent);
+            self.sent = 0;
+        }
     }
 }
 
@@ -123,19 +133,15 @@ impl Connection {
 
     /// Sends what is gathered, in the caller's call if the backend can.
     pub(super) fn try_flush(self: &Rc<Self>) {
-        if !self.outgoing.borrow().dirty {
-            return;
-        }
         let mut outgoing = self.outgoing.borrow_mut();
-        if outgoing.op.is_some() || outgoing.buffered() == 0 || self.ended.get() {
+        if !outgoing.dirty || outgoing.op.is_some() || outgoing.buffered() == 0 || self.ended.get() {
             return;
         }
         let sent = self.inner.send_now(self.fd, &[IoSlice::new(&outgoing.buffer[outgoing.sent..])]);
         match sent {
             Some(Ok(count)) => {
-                outgoing.sent += count;
+                outgoing.advance(count);
                 if outgoing.buffered() == 0 {
-                    outgoing.sent = 0;
                     let buffer = std::mem::take(&mut outgoing.buffer);
                     self.inner.recycle_buffer(buffer);
                 }
@@ -152,8 +158,15 @@ impl Connection {
     /// Sends what is gathered, and sees to what the socket does not take.
     fn flush_now(self: &Rc<Self>) {
         self.try_flush();
-        self.outgoing.borrow_mut().dirty = false;
-        self.go_on();
+        let all_sent = {
+            let mut outgoing = self.outgoing.borrow_mut();
+            outgoing.dirty = false;
+            outgoing.op.is_none() && outgoing.buffered() == 0 && !outgoing.eof
+        };
+        // Nearly always nothing follows.
+        if !all_sent || self.flow.is_paused() || self.closing.get() {
+            self.go_on();
+        }
     }
 
     /// Sends on what there is, and does what follows from what was sent.
@@ -230,8 +243,9 @@ impl Connection {
         let sent = start + count;
         if sent < buf.len() {
             buf.extend_from_slice(&outgoing.buffer[outgoing.sent..]);
-            outgoing.sent = sent;
+            outgoing.sent = 0;
             let old = std::mem::replace(&mut outgoing.buffer, buf);
+            outgoing.advance(sent);
             self.inner.recycle_buffer(old);
         } else {
             self.inner.recycle_buffer(buf);
@@ -286,5 +300,31 @@ impl Connection {
 impl Flush for Connection {
     fn flush(self: Rc<Self>, _: &Rc<Inner>) {
         self.flush_now();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn piece(next: &mut u8) -> [u8; 16] {
+        [0; 16].map(|_| {
+            *next = next.wrapping_add(1);
+            next.wrapping_sub(1)
+        })
+    }
+
+    #[test]
+    fn what_is_sent_does_not_stay_for_ever() {
+        let mut outgoing = Outgoing::default();
+        outgoing.buffer.extend([0; 16]);
+        for round in 1..10_000 {
+            // Never empty, and never more than 32 bytes.
+            outgoing.buffer.extend([round as u8; 16]);
+            assert_eq!(outgoing.buffer[outgoing.sent], (round - 1) as u8);
+            outgoing.advance(16);
+            assert_eq!(outgoing.buffered(), 16);
+            assert!(outgoing.buffer.len() <= 64);
+        }
     }
 }

@@ -1,0 +1,380 @@
+//! What a loop is made of, and how it runs what is ready: the inside of [`EventLoop`].
+//!
+//! Everything is behind cells of its own, borrowed for one call at a time and never while user code runs (**I2**): what a
+//! destructor, a callback or a handler does finds the loop in order.
+
+use std::cell::{Cell, RefCell};
+use std::panic::Location;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::at_close::AtCloseList;
+use crate::backend::{Backend, Capabilities};
+use crate::default_executor::DefaultExecutor;
+use crate::driver::{Arrived, Driver, Flush};
+use crate::error::{Error, Result};
+use crate::event_loop::EventLoop;
+use crate::exception::{ExceptionContext, ExceptionHandler, Finally};
+use crate::handle::{Callback, CallbackHandle, Handle, Scope, TimerHandle};
+use crate::pace::Pace;
+use crate::ready::{Ready, ReadyQueue};
+use crate::running::{RunningSlot, is_any_running};
+use crate::shared::{AnchorPool, Shared};
+use crate::task::{TaskList, TaskPtr};
+use crate::timers::{Target, Timers};
+
+pub(crate) struct Inner {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) anchors: AnchorPool,
+    pub(crate) ready: ReadyQueue,
+    pub(crate) pace: Pace,
+    pub(crate) timers: RefCell<Timers>,
+    pub(crate) tasks: TaskList,
+    pub(crate) current_task: Cell<Option<TaskPtr>>,
+    /// None once closed.
+    pub(crate) driver: RefCell<Option<Driver>>,
+    pub(crate) arrived: RefCell<Arrived>,
+    /// What has bytes to send at the end of the pass.
+    pub(crate) dirty: RefCell<Vec<Rc<dyn Flush>>>,
+    /// Emptied send buffers, the one used last on top.
+    pub(crate) spare: RefCell<Vec<Vec<u8>>>,
+    pub(crate) stopping: Cell<bool>,
+    pub(crate) closed: Cell<bool>,
+    pub(crate) exception_handler: RefCell<Option<ExceptionHandler>>,
+    pub(crate) executor: DefaultExecutor,
+    pub(crate) watches: crate::watch::Watches,
+    /// Open connections and servers.
+    pub(crate) at_close: AtCloseList,
+    pub(crate) debug: Cell<bool>,
+    pub(crate) slow_callback: Cell<Duration>,
+    pub(crate) running: Cell<bool>,
+    pub(crate) runs: Cell<u64>,
+    pub(crate) passes: Cell<u64>,
+    pub(crate) owners: Cell<usize>,
+    pub(crate) backend_name: &'static str,
+    pub(crate) capabilities: Capabilities,
+    /// When it was closed: on its own clock, and on the machine's.
+    pub(crate) closed_at: Cell<Option<(Duration, Instant)>>,
+}
+
+impl Inner {
+    /// A loop of this thread, with one owner.
+    pub(crate) fn new(backend: Box<dyn Backend>, debug: bool, executor: DefaultExecutor) -> Rc<Self> {
+        let driver = Driver::new(backend);
+        let shared = Shared::new(driver.backend().unparker());
+        let capabilities = driver.capabilities();
+        let inner = Rc::new(Self {
+            anchors: AnchorPool::new(&shared),
+            shared,
+            ready: ReadyQueue::default(),
+            pace: Pace::new(capabilities.free_poll),
+            timers: RefCell::default(),
+            tasks: TaskList::default(),
+            current_task: Cell::new(None),
+            backend_name: driver.backend().name(),
+            driver: RefCell::new(Some(driver)),
+            arrived: RefCell::default(),
+            dirty: RefCell::default(),
+            spare: RefCell::default(),
+            stopping: Cell::new(false),
+            closed: Cell::new(false),
+            exception_handler: RefCell::new(None),
+            executor,
+            watches: crate::watch::Watches::default(),
+            at_close: AtCloseList::default(),
+            debug: Cell::new(debug),
+            slow_callback: Cell::new(Duration::from_millis(100)),
+            running: Cell::new(false),
+            runs: Cell::new(0),
+            passes: Cell::new(0),
+            owners: Cell::new(1),
+            capabilities,
+            closed_at: Cell::new(None),
+        });
+        inner.shared.set_local(Rc::as_ptr(&inner));
+        tracing::debug!(backend = inner.backend_name, "event loop made");
+        inner
+    }
+
+    /// Whether the clock must be told when other threads work for the loop.
+    pub(crate) fn holds_clock(&self) -> bool {
+        self.capabilities.virtual_time
+    }
+
+    pub(crate) fn now(&self) -> Duration {
+        if let Some(driver) = &*self.driver.borrow() {
+            return driver.backend().now();
+        }
+        match self.closed_at.get() {
+            Some((then, at)) if !self.capabilities.virtual_time => then + at.elapsed(),
+            Some((then, _)) => then,
+            None => Duration::ZERO,
+        }
+    }
+
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.closed.get() { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    /// Refuses a run before any state is touched.
+    pub(crate) fn check_runnable(&self) -> Result<()> {
+        self.check_open()?;
+        if self.running.get() {
+            return Err(Error::AlreadyRunning);
+        }
+        if is_any_running() {
+            return Err(Error::OtherLoopRunning);
+        }
+        Ok(())
+    }
+
+    /// Passes until `stop`.
+    pub(crate) fn run(self: &Rc<Self>) -> Result<()> {
+        self.check_runnable()?;
+        let _unowned = Unowned(self);
+        let _run = Run::begin(self);
+        // What was written between runs has no pass to end with.
+        self.flush_writes();
+        loop {
+            self.passes.set(self.passes.get() + 1);
+            self.run_pass()?;
+            if self.stopping.get() {
+                return Ok(());
+            }
+        }
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.get()
+    }
+
+    /// The number of the run that is, or is to come.
+    pub(crate) fn run_ticket(&self) -> u64 {
+        self.runs.get()
+    }
+
+    pub(crate) fn run_entry(self: &Rc<Self>, entry: Ready) {
+        if self.debug.get() {
+            self.run_entry_timed(entry);
+        } else {
+            self.run_entry_now(entry);
+        }
+    }
+
+    pub(crate) fn run_entry_now(self: &Rc<Self>, entry: Ready) {
+        match entry {
+            Ready::Task(task) => self.step(task),
+            Ready::Handle(handle) => self.run_handle(handle),
+            Ready::Wake(waker) => {
+                self.guard(|| waker.wake(), || ExceptionContext::new("Exception in a foreign waker"));
+            }
+            // What users gave is guarded where it is called, but its last owner may be dropped anywhere.
+            Ready::Completion => {
+                self.guard(|| self.dispatch_completion(), destructor);
+            }
+            Ready::Watch(watch) => {
+                self.guard(move || watch.run(self), destructor);
+            }
+            Ready::Job(token) => self.job_done(token),
+        }
+    }
+
+    pub(crate) fn run_handle(self: &Rc<Self>, handle: Rc<dyn Handle>) {
+        let event_loop = EventLoop::of(self);
+        self.guard(
+            || {
+                if !handle.cancelled() {
+                    handle.run(&event_loop);
+                }
+            },
+            || {
+                let message = format!("Exception in callback {}", handle.describe());
+                let context = ExceptionContext::new(message).handle(Rc::clone(&handle));
+                match handle.source() {
+                    Some(source) if self.debug.get() => context.detail("source", source),
+                    _ => context,
+                }
+            },
+        );
+        self.dispose(handle);
+    }
+
+    /// Debug mode: whatever takes too long is logged.
+    #[cold]
+    pub(crate) fn run_entry_timed(self: &Rc<Self>, entry: Ready) {
+        let what = match &entry {
+            Ready::Task(task) => format!("{:?}", task.display()),
+            Ready::Handle(handle) => format!("{handle:?}"),
+            Ready::Wake(_) => String::from("a waker"),
+            Ready::Completion | Ready::Watch(_) => String::from("an I/O callback"),
+            Ready::Job(_) => String::from("an executor's result"),
+        };
+        let start = Instant::now();
+        self.run_entry_now(entry);
+        let took = start.elapsed();
+        if took >= self.slow_callback.get() {
+            tracing::warn!("Executing {what} took {:.3} seconds", took.as_secs_f64());
+        }
+    }
+
+    /// Sends what was written. What protocols write when they are told to resume leaves with it: nothing written waits for
+    /// another pass, which might be long in coming. (That ends: only a writer that was paused is told to resume.)
+    pub(crate) fn flush_writes(self: &Rc<Self>) {
+        while !self.dirty.borrow().is_empty() {
+            let mut dirty = self.dirty.take();
+            let mut finally = Finally::new(self);
+            for flush in dirty.drain(..) {
+                finally
+                    .run(|| flush.flush(self), || ExceptionContext::new("Exception while what was written was sent"));
+            }
+            let mut place = self.dirty.borrow_mut();
+            if place.is_empty() {
+                // Kept for its capacity.
+                *place = dirty;
+            }
+            drop(place);
+            finally.end();
+        }
+    }
+
+    pub(crate) fn push_callback<F: FnOnce() + 'static>(
+        &self,
+        function: F,
+        scope: Scope,
+        source: &'static Location<'static>,
+    ) -> Result<CallbackHandle> {
+        self.check_open()?;
+        let handle = CallbackHandle(Callback::new(function, scope, source));
+        self.ready.push(Ready::Handle(Rc::clone(&handle.0)));
+        Ok(handle)
+    }
+
+    pub(crate) fn set_timer<F: FnOnce() + 'static>(
+        self: &Rc<Self>,
+        when: Duration,
+        function: F,
+        scope: Scope,
+        source: &'static Location<'static>,
+    ) -> Result<TimerHandle> {
+        self.check_open()?;
+        let handle = CallbackHandle(Callback::new(function, scope, source));
+        let key = self.timers.borrow_mut().insert(when, Target::Handle(Rc::clone(&handle.0)));
+        Ok(TimerHandle::new(handle, key, when, Rc::clone(self)))
+    }
+
+    /// A loop that nobody owns closes itself, once it does not run.
+    pub(crate) fn close_unowned(self: &Rc<Self>) {
+        if self.owners.get() == 0 && !self.closed.get() && !self.running.get() {
+            tracing::warn!("unclosed event loop {:?}: closing it", EventLoop::of(self));
+            self.close();
+        }
+    }
+
+    /// Whatever the destructors on the way do, the loop is closed when this returns.
+    pub(crate) fn close(self: &Rc<Self>) {
+        let _span = tracing::debug_span!("close", backend = self.backend_name).entered();
+        let mut finally = Finally::new(self);
+        self.closed.set(true);
+        self.shared.closed.store(true, Ordering::Release);
+        for node in self.shared.queue.close() {
+            // SAFETY: taken from the queue, alive, released once.
+            finally.run(|| unsafe { ((*node).vtable.release)(node) }, destructor);
+        }
+        finally.run(|| self.executor.stop(), || ExceptionContext::new("Exception while the executor was stopped"));
+        self.ready.take().into_iter().for_each(|entry| finally.dispose(entry));
+        let timers = self.timers.borrow_mut().clear();
+        timers.into_iter().for_each(|target| finally.dispose(target));
+        self.orphan_tasks(&mut finally);
+        self.watches.take().into_iter().for_each(|watch| finally.dispose(watch));
+        self.at_close.take().into_iter().for_each(|it| it.loop_closed(&mut finally));
+        self.dirty.take().into_iter().for_each(|flush| finally.dispose(flush));
+        self.closed_at.set(Some((self.now(), Instant::now())));
+        self.close_driver(&mut finally);
+        // Destructors may have queued more.
+        self.ready.take().into_iter().for_each(|entry| finally.dispose(entry));
+        self.executor.take_waiting().into_iter().for_each(|job| finally.dispose(job));
+        self.shared.drop_unparker();
+        finally.end();
+    }
+}
+
+fn destructor() -> ExceptionContext {
+    ExceptionContext::new("Exception in a destructor")
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shared.set_local(std::ptr::null());
+        if !self.closed.get() {
+            // Only where building the loop failed half-way: the last owner closes it otherwise.
+            drop(self.shared.queue.close());
+        }
+    }
+}
+
+/// A run: the loop is marked, and the thread's slot taken, until dropped.
+struct Run<'a> {
+    inner: &'a Inner,
+    _slot: RunningSlot,
+}
+
+impl<'a> Run<'a> {
+    pub(crate) fn begin(inner: &'a Rc<Inner>) -> Self {
+        inner.running.set(true);
+        inner.shared.running.store(true, Ordering::Release);
+        inner.pace.reset();
+        Self { inner, _slot: RunningSlot::take(inner) }
+    }
+}
+
+impl Drop for Run<'_> {
+    fn drop(&mut self) {
+        self.inner.stopping.set(false);
+        self.inner.running.set(false);
+        self.inner.runs.set(self.inner.runs.get() + 1);
+        self.inner.shared.running.store(false, Ordering::Release);
+    }
+}
+
+/// At the end of a run: whether the last owner went meanwhile.
+pub(crate) struct Unowned<'a>(pub(crate) &'a Rc<Inner>);
+
+impl Drop for Unowned<'_> {
+    fn drop(&mut self) {
+        self.0.close_unowned();
+    }
+}
+
+/// Send buffers kept for the next writer: so many, of so much capacity at the most.
+const SPARE_BUFFERS: usize = 64;
+const SPARE_CAPACITY: usize = 64 * 1024;
+
+impl Inner {
+    /// An empty buffer to gather what is written in.
+    pub(crate) fn spare_buffer(&self) -> Vec<u8> {
+        self.spare.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// A buffer that was sent: connections hold none while they are idle.
+    pub(crate) fn recycle_buffer(&self, mut buffer: Vec<u8>) {
+        let mut spare = self.spare.borrow_mut();
+        if buffer.capacity() > 0 && buffer.capacity() <= SPARE_CAPACITY && spare.len() < SPARE_BUFFERS {
+            buffer.clear();
+            spare.push(buffer);
+        }
+    }
+
+    /// Whether bytes can be moved in the caller's own call.
+    pub(crate) fn is_synchronous(&self) -> bool {
+        self.capabilities.synchronous
+    }
+
+    /// A delay from now on, as a time. The fresh look at the clock also tells the pass how far time has come.
+    pub(crate) fn deadline(&self, delay: Duration) -> Duration {
+        let now = self.now();
+        self.pace.sample(now, None);
+        now.saturating_add(delay)
+    }
+}
