@@ -139,7 +139,6 @@ fn reads_cancelled_at_random_lose_nothing() {
 
 /// The task that reads is cancelled; whoever has the reader next misses nothing.
 #[test]
-#[expect(clippy::await_holding_refcell_ref, reason = "one task has the reader at a time, which is the point")]
 fn a_cancelled_task_leaves_its_bytes_to_the_next() {
     on_both_sides(DEFAULT_LIMIT, async |reader, _writer, mut peer| {
         let reader = Rc::new(RefCell::new(reader));
