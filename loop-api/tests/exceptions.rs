@@ -289,8 +289,9 @@ fn panicking_destructors_are_reported_wherever_they_run() {
     assert_eq!(said, ["callback", "cancelled", "result"]);
 }
 
-/// A payload whose own destructor panics.
+/// A payload whose own destructor panics. (What that throws is leaked on purpose, which Miri would report.)
 #[test]
+#[cfg_attr(miri, ignore)]
 fn a_panic_may_carry_a_payload_that_panics() {
     let lp = new_loop();
     let reports = collect_reports(&lp);

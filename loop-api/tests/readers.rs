@@ -10,8 +10,8 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::Duration;
 
-use loop_api::{ContextVar, EventLoop, Fatal, LoopError, fatal};
-use loops::{Alive, Log, collect_reports, messages, new_loop, one_pass, quiet_panic};
+use loop_api::{Context, ContextVar, EventLoop, Fatal, LoopError, fatal};
+use loops::{Alive, Log, Mine, collect_reports, messages, new_loop, one_pass, quiet_panic};
 
 /// Runs until `log` has this many entries.
 fn run_until<T: 'static>(lp: &EventLoop, log: &Log<T>, entries: usize) {
@@ -345,6 +345,28 @@ fn a_reader_that_fails_is_reported_and_called_again() {
     lp.add_reader(&ours, || quiet_panic("reader")).unwrap();
     run_until(&lp, &reports, 3);
     assert!(messages(&reports).iter().all(|message| message.starts_with("Exception in callback of reader")));
+}
+
+/// What is dropped with a reader, its context's values too, may panic.
+#[test]
+fn a_destructor_that_panics_with_a_reader_is_reported() {
+    let lp = new_loop();
+    let (reports, log) = (collect_reports(&lp), Log::new());
+    let (ours, mut theirs) = pair();
+    theirs.write_all(b"x").unwrap();
+    let var = ContextVar::new("var");
+    Context::new().run(|| {
+        var.set(Rc::new(Mine("value")));
+        let (lp2, fd, seen) = (lp.clone(), ours.as_raw_fd(), log.clone());
+        lp.add_reader(&ours, move || {
+            lp2.remove_reader(&fd).unwrap();
+            seen.add(());
+        })
+        .unwrap();
+    });
+    run_until(&lp, &log, 1);
+    idle_passes(&lp);
+    assert_eq!(reports.take().pop().unwrap().panic().unwrap().message(), "value");
 }
 
 /// LIFE-22: after a fatal panic too.

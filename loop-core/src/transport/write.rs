@@ -307,13 +307,6 @@ impl Flush for Connection {
 mod tests {
     use super::*;
 
-    fn piece(next: &mut u8) -> [u8; 16] {
-        [0; 16].map(|_| {
-            *next = next.wrapping_add(1);
-            next.wrapping_sub(1)
-        })
-    }
-
     #[test]
     fn what_is_sent_does_not_stay_for_ever() {
         let mut outgoing = Outgoing::default();
