@@ -14,6 +14,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::backend::{Backend, Capabilities, Wait};
+use crate::cancellation;
 use crate::control::{Control, Reply};
 use crate::exception::{ExceptionContext, Finally};
 use crate::fd::FdKey;
@@ -22,7 +23,6 @@ use crate::op::{Completion, Event, Op, Outcome, Submitted};
 use crate::op_table::{OpKey, OpTable, Target};
 use crate::ready::Ready;
 use crate::stash::Stash;
-use crate::task::{cancel_pending, withhold};
 
 /// How long a close waits for operations that the kernel does not let go of.
 const DRAIN_LIMIT: Duration = Duration::from_secs(1);
@@ -327,8 +327,8 @@ impl Inner {
             return;
         }
         poll_fn(|context| {
-            if cancel_pending() {
-                return withhold(context);
+            if cancellation::is_pending() {
+                return cancellation::withhold(context);
             }
             if !unsettled() {
                 return Poll::Ready(());
@@ -433,13 +433,13 @@ impl Future for OpFuture {
             }
             OpState::InFlight(key) => {
                 let key = *key;
-                match this.inner.look_at(key, context.waker(), cancel_pending()) {
+                match this.inner.look_at(key, context.waker(), cancellation::is_pending()) {
                     Look::Over(result, op, target) => {
                         this.state = OpState::Over;
                         drop(target);
                         Poll::Ready((result, op))
                     }
-                    Look::Withheld => withhold(context),
+                    Look::Withheld => cancellation::withhold(context),
                     Look::OtherWaker => {
                         this.inner.set_waker(key, context.waker().clone());
                         Poll::Pending

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 
+use crate::cancellation;
 use crate::done::DoneCallback;
 use crate::error::{Cancelled, Error, Result, TaskError};
 use crate::event_loop::EventLoop;
@@ -15,7 +16,6 @@ use crate::exception::{ExceptionContext, Finally};
 use crate::inner::Inner;
 use crate::ready::Ready;
 use crate::running::with_running;
-use crate::task::{cancel_pending, withhold};
 use crate::waiters::{CallbackId, Place, Waiters};
 
 /// asyncio's future, also a [`std::future::Future`].
@@ -288,10 +288,10 @@ impl<T: 'static> LoopFuture<T> {
         if with_running(foreign) {
             return Poll::Ready(Err(TaskError::WrongLoop));
         }
-        let asked_to_end = cancel_pending();
+        let asked_to_end = cancellation::is_pending();
         if self.done() {
             if place.get().is_some() && asked_to_end {
-                return withhold(context);
+                return cancellation::withhold(context);
             }
             return Poll::Ready(take(self));
         }

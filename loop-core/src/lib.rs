@@ -4,6 +4,7 @@ mod at_close;
 mod backend;
 mod buffer;
 mod builder;
+pub mod cancellation;
 mod concurrent;
 mod connect;
 mod context;

@@ -7,9 +7,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use crate::cancellation;
 use crate::event_loop::EventLoop;
 use crate::inner::Inner;
-use crate::task::{cancel_pending, withhold};
 use crate::timers::{Target, TimerKey};
 
 /// Waits until a time on the loop's clock: made by [`EventLoop::sleep_until`]. The timer is set at the first poll, and
@@ -67,7 +67,7 @@ impl Future for Sleep {
             }
             // Its loop is closed: the time does not come any more.
             None if self.inner.closed.get() => Poll::Pending,
-            None if cancel_pending() => withhold(context),
+            None if cancellation::is_pending() => cancellation::withhold(context),
             None => Poll::Ready(()),
         }
     }

@@ -8,10 +8,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use loop_core::{Error as LoopError, Transport};
+use loop_core::{Error as LoopError, Transport, cancellation};
 
 use crate::error::{Error, Result};
-use crate::tasks::gives_way;
 
 use super::buffer::Buffer;
 use super::failure::repeat;
@@ -282,8 +281,8 @@ impl Incoming {
         suspended: &mut bool,
         mut attempt: impl FnMut(&mut State) -> Step<T>,
     ) -> Poll<Result<T>> {
-        if *suspended && gives_way(context) {
-            return Poll::Pending;
+        if *suspended && cancellation::is_pending() {
+            return cancellation::withhold(context);
         }
         let mut state = self.0.borrow_mut();
         let owed = *suspended && state.waiting == Waiting::Woken;
@@ -333,8 +332,8 @@ impl Incoming {
         suspended: &mut bool,
         place: &mut [u8],
     ) -> Poll<Result<usize>> {
-        if *suspended && gives_way(context) {
-            return Poll::Pending;
+        if *suspended && cancellation::is_pending() {
+            return cancellation::withhold(context);
         }
         let count = self.receive_left(place);
         if count > 0 {

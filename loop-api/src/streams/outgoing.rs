@@ -5,8 +5,9 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use loop_core::cancellation;
+
 use crate::error::{Error, Result};
-use crate::tasks::gives_way;
 
 use super::failure::{connection_lost, repeat};
 use super::wakers::{Place, Wakers};
@@ -92,7 +93,7 @@ impl Outgoing {
                 }
                 self.resumed.get()
             }
-            Some(_) if gives_way(context) => return Poll::Pending,
+            Some(_) if cancellation::is_pending() => return cancellation::withhold(context),
             Some(since) => {
                 let outcome = match &*self.lost.borrow() {
                     _ if since != self.resumed.get() => Some(Ok(())),
@@ -118,8 +119,8 @@ impl Outgoing {
 
     /// Waits for the end.
     pub(super) fn poll_closed(&self, closing: &mut Closing, context: &mut Context<'_>) -> Poll<Result<()>> {
-        if closing.suspended && gives_way(context) {
-            return Poll::Pending;
+        if closing.suspended && cancellation::is_pending() {
+            return cancellation::withhold(context);
         }
         let outcome = self.lost.borrow().as_ref().map(Lost::outcome);
         match outcome {

@@ -2,10 +2,8 @@
 //!
 //! * this file: making tasks, and asking which there are;
 //! * `sleep` — giving up time, or one pass;
-//! * `to_thread` — work that blocks, out of the loop's way;
-//! * `give_way` — how an await of this crate yields to a cancellation.
+//! * `to_thread` — work that blocks, out of the loop's way.
 
-mod give_way;
 mod sleep;
 mod to_thread;
 
@@ -13,7 +11,6 @@ use loop_core::{LoopTask, Result, TaskRef};
 
 use crate::policy::get_running_loop;
 
-pub(crate) use give_way::gives_way;
 pub use sleep::{YieldNow, sleep, yield_now};
 pub use to_thread::{Carry, to_thread, to_thread_with};
 

@@ -3,11 +3,9 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use loop_core::{Delay, EventLoop, Result};
+use loop_core::{Delay, EventLoop, Result, cancellation};
 
 use crate::policy::get_running_loop;
-
-use super::give_way::gives_way;
 
 /// Waits for a while on the running loop's clock (asyncio: `sleep`): never less, from the first poll on. A delay of
 /// zero, or a negative one, sets no timer and gives up exactly one pass. An infinite one waits to be cancelled.
@@ -76,8 +74,8 @@ impl Future for YieldNow {
         let pass = EventLoop::running().map_or_else(|_| self.yielded_in.map_or(0, |pass| pass + 1), |lp| lp.passes());
         match self.yielded_in {
             Some(before) if before != pass => {
-                if gives_way(context) {
-                    Poll::Pending
+                if cancellation::is_pending() {
+                    cancellation::withhold(context)
                 } else {
                     Poll::Ready(())
                 }

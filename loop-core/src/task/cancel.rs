@@ -3,7 +3,8 @@
 //! `cancel` raises a request and queues a step. That step polls the coroutine once more with the request standing;
 //! the innermost library await or scope that takes cancellation takes it. If nobody has when the poll comes back
 //! pending, the loop drops the coroutine and the task is cancelled. What takes it: [`catch_cancelled`], Python's
-//! `except CancelledError`; awaiting a task, which passes it on and waits; and the scopes built on these.
+//! `except CancelledError`; awaiting a task, which passes it on and waits; and the scopes built on these. How an await looks
+//! at the request and takes it is [`cancellation`](crate::cancellation).
 //!
 //! A library await that had suspended and sees a request standing stays pending even if its result is there, so that
 //! the request is not overtaken by a result (asyncio throws into the await in the same way); one that has no need to
@@ -14,53 +15,8 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use crate::cancellation;
 use crate::error::Cancelled;
-use crate::running::with_running;
-use crate::task::header::{Flag, Header};
-
-fn with_current<R>(f: impl FnOnce(&Header) -> R) -> Option<R> {
-    with_running(|running| {
-        let task = running?.current_task.get()?;
-        // SAFETY: the current task is held by the loop for its step.
-        Some(f(unsafe { task.as_ref() }))
-    })
-}
-
-/// Whether a request stands in the current task that awaits may act on.
-pub(crate) fn cancel_pending() -> bool {
-    with_current(|header| header.local.has(Flag::Cancel) && !header.local.has(Flag::Fresh)).unwrap_or(false)
-}
-
-/// Takes the standing request of the current task, if there is one to act on.
-pub(crate) fn take_request() -> Option<Cancelled> {
-    with_current(|header| {
-        let local = &header.local;
-        if !local.has(Flag::Cancel) || local.has(Flag::Fresh) {
-            return None;
-        }
-        local.clear(Flag::Cancel);
-        Some(header.cancellation())
-    })
-    .flatten()
-}
-
-/// Not ready, whatever has come, as a request stands that goes first. The await is polled again in the next step: should
-/// somebody beside it have taken the request, there is no other wake to come.
-pub(crate) fn withhold<T>(context: &Context<'_>) -> Poll<T> {
-    context.waker().wake_by_ref();
-    Poll::Pending
-}
-
-/// Lets a request stand again in the current task, for the next scope outward; its count stays as it is.
-pub(crate) fn raise_request(cancelled: &Cancelled) {
-    with_current(|header| {
-        header.local.set(Flag::Cancel);
-        header.local.clear(Flag::Fresh);
-        if header.cancellation() != *cancelled {
-            header.with_extras(|extras| extras.message = cancelled.message().map(Into::into));
-        }
-    });
-}
 
 /// Runs a future, and resolves to `Err` when a cancellation of the task reaches it (Python's
 /// `try: ... except CancelledError`): the future is dropped, the request is taken, and the coroutine may await its
@@ -101,7 +57,7 @@ impl<F: Future> Future for CatchCancelled<F> {
         if let Poll::Ready(value) = inner.poll(context) {
             return Poll::Ready(Ok(value));
         }
-        match take_request() {
+        match cancellation::take() {
             Some(cancelled) => {
                 future.set(None);
                 Poll::Ready(Err(cancelled))
@@ -133,7 +89,7 @@ impl<T> Future for Raise<T> {
 
     fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
         if let Some(cancelled) = self.cancelled.take() {
-            raise_request(&cancelled);
+            cancellation::raise(&cancelled);
         }
         // Whoever takes it drops this, or lets it wait for ever.
         Poll::Pending

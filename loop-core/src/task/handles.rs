@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context as TaskContext, Poll};
 
+use crate::cancellation;
 use crate::context::Context;
 use crate::done::DoneCallback;
 use crate::error::{Error, Result, TaskError};
@@ -20,7 +21,6 @@ use crate::future::Future;
 use crate::inner::Inner;
 use crate::ready::Ready;
 use crate::running::with_running;
-use crate::task::cancel::{cancel_pending, raise_request, take_request, withhold};
 use crate::task::header::{Flag, Header, TaskPtr};
 use crate::waiters::{CallbackId, Place};
 
@@ -398,20 +398,20 @@ impl<T> LoopTask<T> {
             return Poll::Ready(Err(TaskError::Abandoned));
         }
         if self.task.done() {
-            if wait.place.get().is_some() && cancel_pending() {
-                return withhold(context);
+            if wait.place.get().is_some() && cancellation::is_pending() {
+                return cancellation::withhold(context);
             }
             let outcome = take(self);
             if let Err(TaskError::Cancelled(cancelled)) = &outcome
                 && wait.forwarded.take()
             {
                 // It ended by our own request, passed on: the request goes on outward.
-                raise_request(cancelled);
-                return withhold(context);
+                cancellation::raise(cancelled);
+                return cancellation::withhold(context);
             }
             return Poll::Ready(outcome);
         }
-        if let Some(request) = take_request() {
+        if let Some(request) = cancellation::take() {
             wait.forwarded.set(true);
             self.task.cancel_with(request.message());
         }

@@ -23,7 +23,6 @@ use std::panic::Location;
 use std::rc::Rc;
 
 pub use cancel::{CatchCancelled, Raise, catch_cancelled};
-pub(crate) use cancel::{cancel_pending, withhold};
 pub(crate) use handles::next_id;
 pub use handles::{LoopTask, Task, TaskRef};
 pub(crate) use header::{Flag, Header, TaskPtr};
