@@ -1,4 +1,65 @@
-//! The core.
+//! asyncio's event loop, native in Rust: one loop per thread, callbacks and coroutines run in a fixed order, the operating
+//! system behind one small trait.
+//!
+//! This crate is what asyncio documents on its *event loop* page: the loop, its timers, futures and tasks, sockets,
+//! transports and protocols, and the traits at its seams. It knows no operating system: a [`Backend`] is given to it.
+//! Programs usually depend on `loop-api` instead, which picks the backend and adds the high-level pages.
+//!
+//! ```
+//! # #[cfg(feature = "testing")] {
+//! use std::time::Duration;
+//! use loop_core::EventLoop;
+//! use loop_core::testing::VirtualBackend;     // a clock that jumps; epoll and io_uring are crates of their own
+//!
+//! let lp = EventLoop::new(Box::new(VirtualBackend::new()));
+//! lp.call_soon(|| println!("in the first pass"))?;
+//! let answer = lp.run_until_complete({
+//!     let lp = lp.clone();
+//!     async move {
+//!         lp.sleep_for(Duration::from_secs(3600)).await;
+//!         lp.create_task(async { 6 * 7 })?.await
+//!     }
+//! })??;
+//! assert_eq!(answer, 42);
+//! lp.close()?;
+//! # }
+//! # Ok::<(), loop_core::Error>(())
+//! ```
+//!
+//! # The map
+//!
+//! | to read about | open |
+//! |---|---|
+//! | one turn of the loop: the whole of it | `pass`, with `ready` (the queue) and `pace` (when to look at the kernel) |
+//! | the loop from outside, from inside, from other threads | [`event_loop`](EventLoop), `inner`, [`loop_handle`](LoopHandle) |
+//! | what is queued | [`handle`](Handle), [`future`](Future), [`task`](Task), `waiters` and `done` (who is told) |
+//! | cancelling | [`catch_cancelled`]; [`cancellation`] for whoever writes an await |
+//! | time | `timers`, [`sleep`](Sleep), [`delay`](Delay) |
+//! | other threads | `remote` (the queue and the wake word), `shared`, `concurrent` ([`ConcurrentFuture`]) |
+//! | the operating system | [`backend`](Backend), [`op`](Op), [`op_table`](OpTable), [`fd`](FdKey), [`buffer`](Chunk) |
+//! | who gets what an operation came to | `driver` |
+//! | the network | [`socket`](Socket), `connect`, [`transport`](Transport), [`protocol`](Protocol), [`server`](Server), `watch` |
+//! | blocking work | [`executor`](Executor), `default_executor` |
+//! | what nobody awaits | [`exception`](ExceptionContext) |
+//!
+//! # Terms
+//!
+//! * A **pass** is one turn of a loop: wait, collect what happened, run what was ready then.
+//! * An **operation** is data in the loop's table; the backend interprets it, and reports one final **completion** for it.
+//! * A **handle** is anything the loop runs once; a **step** is one poll of a task's coroutine.
+//! * A **request** (to cancel) stands in a task until an await or a scope takes it.
+//!
+//! # Seams
+//!
+//! Other languages and other systems are embedded through traits: [`Backend`], [`Executor`], [`Handle`] (a callback of
+//! another language in the ready queue, by [`EventLoop::schedule`]), [`Future`] and [`Task`], [`Protocol`].
+//!
+//! # Unsafe code
+//!
+//! It is in few files, each of which opens with the invariants it keeps: the task's memory (`task`), the remote queue, the
+//! operation table, buffers lent to the kernel, and the running loop's slot. loom models the parts that threads share;
+//! `testing::CheckedBackend` watches every operation of a test run.
+
 mod address;
 mod at_close;
 mod backend;
