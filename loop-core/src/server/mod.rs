@@ -1,129 +1,40 @@
 //! Servers: listening sockets that make a connection and a protocol of every peer (asyncio: `Server`).
 //!
-//! A listener is one multishot accept. Being out of descriptors or memory is reported once and pauses that listener for a
-//! second; any other failure is reported, and accepting goes on. A connection whose factory fails is closed, and the
-//! server goes on.
+//! * this file: the server, its connections and its end;
+//! * `options` — how it is made, and what it binds to;
+//! * `binding` — how it comes to its sockets;
+//! * `listener` — what one socket accepts.
+//!
+//! A connection whose factory fails is closed, and the server goes on.
 //!
 //! Who keeps whom: while it serves, a server keeps itself, so that letting go of it does not end it; its connections keep
 //! it as well. Its listeners know it weakly. The loop's close ends all of that.
+mod binding;
+mod listener;
+mod options;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
-use std::io;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use socket2::{Domain, SockAddr, Type};
+use socket2::SockAddr;
 
-use crate::address::{Address, with_context};
 use crate::at_close::AtClose;
-use crate::control::Control;
-use crate::driver::{Resumed, Sink, Started};
 use crate::error::{Error, Result};
 use crate::event_loop::EventLoop;
 use crate::exception::{ExceptionContext, Finally};
 use crate::fd::FdKey;
 use crate::future::LoopFuture;
-use crate::handle::TimerHandle;
 use crate::inner::Inner;
-use crate::op::{Event, Op, Outcome};
-use crate::op_table::OpKey;
 use crate::protocol::{Protocol, ProtocolRef};
 use crate::socket::{Socket, show};
 use crate::task::catch_cancelled;
 use crate::transport::{Connection, Transport};
 
-/// How long a listener rests when there are no descriptors left.
-const ACCEPT_RETRY: Duration = Duration::from_secs(1);
-const BACKLOG: u32 = 100;
-
-/// How a server is made; the defaults are asyncio's.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct ServerOptions {
-    /// Pending connections per listening socket, and accepted at once.
-    pub backlog: u32,
-    /// SO_REUSEADDR.
-    pub reuse_address: bool,
-    /// SO_REUSEPORT.
-    pub reuse_port: bool,
-    /// SO_KEEPALIVE on the listening sockets, which accepted ones take over.
-    pub keep_alive: bool,
-    /// Whether it accepts at once, or from `start_serving` or `serve_forever` on.
-    pub start_serving: bool,
-}
-
-impl Default for ServerOptions {
-    fn default() -> Self {
-        Self { backlog: BACKLOG, reuse_address: true, reuse_port: false, keep_alive: false, start_serving: true }
-    }
-}
-
-impl ServerOptions {
-    /// Accepts only when told to.
-    #[must_use]
-    pub fn start_serving(mut self, at_once: bool) -> Self {
-        self.start_serving = at_once;
-        self
-    }
-
-    /// Sets the backlog.
-    #[must_use]
-    pub fn backlog(mut self, backlog: u32) -> Self {
-        self.backlog = backlog;
-        self
-    }
-
-    /// Sets SO_REUSEPORT.
-    #[must_use]
-    pub fn reuse_port(mut self, on: bool) -> Self {
-        self.reuse_port = on;
-        self
-    }
-
-    /// Sets SO_REUSEADDR.
-    #[must_use]
-    pub fn reuse_address(mut self, on: bool) -> Self {
-        self.reuse_address = on;
-        self
-    }
-
-    /// Sets SO_KEEPALIVE.
-    #[must_use]
-    pub fn keep_alive(mut self, on: bool) -> Self {
-        self.keep_alive = on;
-        self
-    }
-}
-
-/// What a server listens on: one or more addresses, or a bound stream socket.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum BindTo {
-    /// Addresses; an empty host means all interfaces.
-    Addresses(Vec<Address>),
-    /// A bound socket.
-    Socket(Socket),
-}
-
-impl<A: Into<Address>> From<A> for BindTo {
-    fn from(address: A) -> Self {
-        Self::Addresses(vec![address.into()])
-    }
-}
-
-impl From<Vec<Address>> for BindTo {
-    fn from(addresses: Vec<Address>) -> Self {
-        Self::Addresses(addresses)
-    }
-}
-
-impl From<Socket> for BindTo {
-    fn from(socket: Socket) -> Self {
-        Self::Socket(socket)
-    }
-}
+use listener::Listener;
+pub use options::{BindTo, ServerOptions};
 
 type Factory = Box<dyn Fn() -> ProtocolRef>;
 
@@ -204,11 +115,7 @@ impl ServerInner {
         // All listen before the first accepts: a factory may do anything, close this server included.
         let listeners: Vec<_> = self.listeners.borrow().clone();
         for listener in &listeners {
-            if let Err(error) = listener.socket.control(&Control::Listen(clamp(self.options.backlog))) {
-                let what = "error while attempting to listen on address";
-                let address = listener.socket.local_addr().map_or_else(|error| error.to_string(), |addr| show(&addr));
-                return Err(Error::Io(with_context(error, what, &address)));
-            }
+            listener.listen(self.options.clamped_backlog())?;
         }
         self.serving.set(true);
         self.keep.replace(Some(Rc::clone(self)));
@@ -275,131 +182,6 @@ impl Drop for ServerInner {
     }
 }
 
-fn clamp(backlog: u32) -> i32 {
-    i32::try_from(backlog).unwrap_or(i32::MAX)
-}
-
-struct Listener {
-    server: Weak<ServerInner>,
-    inner: Rc<Inner>,
-    socket: Socket,
-    op: Cell<Option<OpKey>>,
-    retry: RefCell<Option<TimerHandle>>,
-    /// The last accept failed: the next one that fails rests too.
-    failing: Cell<bool>,
-    closed: Cell<bool>,
-}
-
-impl Listener {
-    fn arm(self: &Rc<Self>) {
-        if self.closed.get() || self.op.get().is_some() {
-            return;
-        }
-        match self.inner.start(Op::AcceptMulti { fd: self.socket.key() }, Rc::clone(self) as Rc<dyn Sink>) {
-            Started::Queued(key) => self.op.set(Some(key)),
-            Started::More(key, outcome) => {
-                self.op.set(Some(key));
-                self.accepted(outcome);
-            }
-            Started::Done(result, ..) => self.ended(result),
-            Started::Closed => {}
-        }
-    }
-
-    fn accepted(&self, outcome: Outcome) {
-        self.failing.set(false);
-        let Outcome::Accepted(fd) = outcome else { return };
-        match self.server.upgrade() {
-            Some(server) if !self.closed.get() => server.accepted(fd),
-            _ => self.inner.close_fd(fd),
-        }
-    }
-
-    /// Accepting stopped: it goes on at once, or after a rest.
-    fn ended(self: &Rc<Self>, result: io::Result<Outcome>) {
-        self.op.set(None);
-        let error = match result {
-            Ok(outcome) => {
-                self.accepted(outcome);
-                return self.arm();
-            }
-            Err(error) => error,
-        };
-        if self.closed.get() || error.raw_os_error() == Some(libc::ECANCELED) {
-            return;
-        }
-        let exhausted =
-            matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM));
-        let message = if exhausted { "socket.accept() out of system resource" } else { "socket.accept() failed" };
-        self.inner.report(&ExceptionContext::new(message).exception(error).detail("socket", &self.socket));
-        let rest = if exhausted || self.failing.replace(true) { ACCEPT_RETRY } else { Duration::ZERO };
-        let listener = Rc::downgrade(self);
-        let again = move || {
-            let Some(listener) = listener.upgrade() else { return };
-            let done = listener.retry.take();
-            drop(done);
-            listener.arm();
-        };
-        // On a closed loop there is nothing to go on with.
-        if let Ok(timer) = EventLoop::of(&self.inner).call_later(rest, again) {
-            self.retry.replace(Some(timer));
-        }
-    }
-
-    fn close(&self) {
-        if self.closed.replace(true) {
-            return;
-        }
-        let retry = self.retry.take();
-        if let Some(retry) = retry {
-            retry.cancel();
-        }
-        if let Some(op) = self.op.take() {
-            self.inner.abandon_op(op);
-        }
-        if let Some(raw) = self.socket.raw_fd() {
-            self.inner.watches.disown(raw);
-        }
-        self.inner.close_fd(self.socket.key());
-    }
-}
-
-/// Of a server that never served, or whose loop was closed.
-impl Drop for Listener {
-    fn drop(&mut self) {
-        self.close();
-    }
-}
-
-impl Sink for Listener {
-    fn event(self: Rc<Self>, inner: &Rc<Inner>, key: OpKey, event: Event, _: Option<Op>) {
-        if self.op.get() != Some(key) {
-            // Ended while its event waited in the queue: what it carries must not be lost.
-            if let Event::More(outcome) | Event::Final(Ok(outcome)) = event {
-                self.accepted(outcome);
-            }
-            return;
-        }
-        match event {
-            Event::More(outcome) => self.accepted(outcome),
-            Event::Final(result) => self.ended(result),
-            Event::Resume => {
-                let most = self.server.upgrade().map_or(0, |server| server.options.backlog.max(1));
-                for _ in 0..most {
-                    match inner.resume(key) {
-                        Resumed::More(outcome) => self.accepted(outcome),
-                        Resumed::Final(result, _) => return self.ended(result),
-                        Resumed::Nothing => return,
-                    }
-                    if self.closed.get() {
-                        return;
-                    }
-                }
-            }
-        }
-    }
-}
-
 impl EventLoop {
     /// Makes a server: sockets are bound to every address, and each connection gets a protocol of the factory's (asyncio:
     /// `create_server`). It is listening when this returns, unless the options say otherwise.
@@ -442,15 +224,7 @@ impl EventLoop {
             if let Some(raw) = socket.raw_fd() {
                 self.inner.take_over(raw);
             }
-            server.listeners.borrow_mut().push(Rc::new(Listener {
-                server: Rc::downgrade(&server),
-                inner: Rc::clone(&self.inner),
-                socket,
-                op: Cell::new(None),
-                retry: RefCell::new(None),
-                failing: Cell::new(false),
-                closed: Cell::new(false),
-            }));
+            server.listeners.borrow_mut().push(Listener::new(&server, socket));
         }
         if server.options.start_serving
             && let Err(error) = server.start()
@@ -459,71 +233,6 @@ impl EventLoop {
             return Err(error);
         }
         Ok(Server(server))
-    }
-
-    async fn bind_all(&self, addresses: &[Address], options: &ServerOptions) -> Result<Vec<Socket>> {
-        let mut wanted: Vec<SockAddr> = Vec::new();
-        for address in addresses {
-            let found = match address {
-                Address::Host(host, port) if host.is_empty() => vec![
-                    SockAddr::from(std::net::SocketAddr::from(([0, 0, 0, 0], *port))),
-                    SockAddr::from(std::net::SocketAddr::from(([0u16; 8], *port))),
-                ],
-                Address::Socket(addr) => vec![addr.clone()],
-                address => self.resolve(address).await?.into_iter().map(SockAddr::from).collect(),
-            };
-            for addr in found {
-                if !wanted.contains(&addr) {
-                    wanted.push(addr);
-                }
-            }
-        }
-        if wanted.is_empty() {
-            return Err(Error::InvalidArgument("a server needs an address or a socket"));
-        }
-        let mut sockets = Vec::with_capacity(wanted.len());
-        let (mut unavailable, mut passed_over) = (None, Vec::new());
-        for addr in wanted {
-            let domain = addr.domain();
-            let socket = match self.socket(domain, Type::STREAM) {
-                Ok(socket) => socket,
-                // A family that this machine does not have is passed over, as long as another one is there.
-                Err(Error::Io(error)) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
-                    passed_over.push(show(&addr));
-                    unavailable = Some(error);
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            socket.control(&Control::ReuseAddress(options.reuse_address))?;
-            if options.reuse_port {
-                socket.control(&Control::ReusePort(true))?;
-            }
-            if options.keep_alive {
-                socket.control(&Control::KeepAlive(true))?;
-            }
-            if domain == Domain::IPV6 {
-                socket.control(&Control::OnlyV6(true))?;
-            }
-            match socket.control(&Control::Bind(&addr)) {
-                Ok(_) => sockets.push(socket),
-                Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
-                    tracing::warn!(address = show(&addr), %error, "cannot bind: the address is passed over");
-                    passed_over.push(show(&addr));
-                    unavailable = Some(error);
-                }
-                Err(error) => {
-                    let what = "error while attempting to bind on address";
-                    return Err(Error::Io(with_context(error, what, &show(&addr))));
-                }
-            }
-        }
-        match unavailable {
-            Some(error) if sockets.is_empty() => {
-                Err(Error::Io(with_context(error, "could not bind on any address", &passed_over.join(", "))))
-            }
-            _ => Ok(sockets),
-        }
     }
 }
 
@@ -621,7 +330,7 @@ impl Server {
     #[must_use]
     pub fn local_addrs(&self) -> Vec<SockAddr> {
         let listeners = self.0.listeners.borrow();
-        listeners.iter().filter_map(|listener| listener.socket.local_addr().ok()).collect()
+        listeners.iter().filter_map(|listener| listener.local_addr()).collect()
     }
 
     /// The first internet address it listens on.
