@@ -31,6 +31,8 @@ pub(super) struct Reading {
     readable: Cell<bool>,
     /// A turn that delivers what was kept is queued.
     turn: Cell<bool>,
+    /// The protocol wants to have in that turn what it left.
+    insists: Cell<bool>,
     /// What was received and not delivered.
     kept: RefCell<VecDeque<Kept>>,
     end: RefCell<End>,
@@ -330,11 +332,12 @@ impl Connection {
     /// What was kept, or else what is with the backend, in a turn of its own.
     pub(super) fn take_turn(self: &Rc<Self>) {
         self.reading.turn.set(false);
-        self.deliver_next();
+        let asks = !self.reading.insists.take();
+        self.deliver_next(asks);
     }
 
-    /// Delivers one thing of what there is, in order.
-    fn deliver_next(self: &Rc<Self>) {
+    /// Delivers one thing of what there is, in order. A protocol that is asked may leave what is with the backend there.
+    fn deliver_next(self: &Rc<Self>, asks: bool) {
         let reading = &self.reading;
         if reading.paused.get() || self.closing.get() {
             return;
@@ -345,7 +348,11 @@ impl Connection {
             self.deliver(kept, false);
         } else if reading.readable.take() {
             if let Some(key) = reading.op.get() {
-                self.fetch(key, false);
+                self.fetch(key, asks);
+            }
+            if reading.readable.get() {
+                // Left, for the protocol to come back to; or there may be more, and a turn for that is queued.
+                return;
             }
         } else if at_end {
             self.deliver_end();
@@ -376,7 +383,7 @@ impl Transport {
         if busy {
             self.deliver_soon();
         } else if connection.reading.has_more() {
-            connection.deliver_next();
+            connection.deliver_next(false);
         }
     }
 
@@ -415,6 +422,7 @@ impl Transport {
     /// Has the loop deliver what the protocol left where it was, in the next pass.
     pub fn deliver_soon(&self) {
         if self.0.reading.has_more() {
+            self.0.reading.insists.set(true);
             self.0.queue_turn();
         }
     }
