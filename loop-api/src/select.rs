@@ -39,14 +39,7 @@ impl BackendKind {
     fn open(self) -> io::Result<Box<dyn Backend>> {
         match self {
             #[cfg(feature = "uring")]
-            Self::Uring => {
-                // The crate is there, and passes its own tests; it is taken once it has passed all of the loop's.
-                loop_uring::probe().map_err(|reason| io::Error::new(io::ErrorKind::Unsupported, reason.to_string()))?;
-                Err(io::Error::new(
-                    io::ErrorKind::Unsupported,
-                    "the io_uring backend is not selectable in this version",
-                ))
-            }
+            Self::Uring => Ok(Box::new(loop_uring::UringBackend::new()?)),
             #[cfg(feature = "epoll")]
             Self::Epoll => Ok(Box::new(loop_epoll::EpollBackend::new()?)),
             #[allow(unreachable_patterns)]

@@ -67,6 +67,8 @@ pub struct CheckedBackend {
     flights: HashMap<OpKey, Flight>,
     /// Single-shot operations in flight, in the order of their submission.
     lanes: HashMap<(FdKey, Interest), VecDeque<OpKey>>,
+    /// Emptied lanes, kept so that what is counted under the checker counts without it too.
+    spare: Vec<VecDeque<OpKey>>,
     keys: Keys,
     /// `drain` reported operations that it could not end: they are accounted for.
     gave_up: bool,
@@ -85,6 +87,7 @@ impl CheckedBackend {
             latest,
             flights: HashMap::new(),
             lanes: HashMap::new(),
+            spare: Vec::new(),
             keys: Keys::default(),
             gave_up: false,
         }
@@ -100,7 +103,8 @@ impl CheckedBackend {
 
     fn began(&mut self, op: OpKey, flight: Flight) {
         if let Some(lane) = flight.lane {
-            self.lanes.entry(lane).or_default().push_back(op);
+            let spare = &mut self.spare;
+            self.lanes.entry(lane).or_insert_with(|| spare.pop().unwrap_or_default()).push_back(op);
         }
         self.flights.insert(op, flight);
     }
@@ -118,7 +122,7 @@ impl CheckedBackend {
             waiting.remove(place);
             let earlier: Vec<OpKey> = waiting.iter().take(place).copied().collect();
             if waiting.is_empty() {
-                self.lanes.remove(&lane);
+                self.spare.extend(self.lanes.remove(&lane));
             }
             self.assert_overtakes_none(&flight, &earlier, key, result);
         }
