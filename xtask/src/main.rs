@@ -2,6 +2,7 @@
 //!
 //! - `test` runs everything that can fail: [`mod@test`] has the steps, [`backend`] finds out which
 //!   backends work here, [`counts`] and [`report`] add up and print what came out;
+//! - `conformance` runs the scenarios that are written for CPython too, and records what CPython does: [`conformance`];
 //! - `ci` is what a change must pass, in the order in which a failure is cheapest: [`ci`].
 //!
 //! All of it is cargo, started by [`cargo`] with a time limit; [`interrupt`] makes sure that
@@ -17,6 +18,7 @@ use clap::{Parser, Subcommand};
 mod backend;
 mod cargo;
 mod ci;
+mod conformance;
 mod counts;
 mod interrupt;
 mod report;
@@ -35,6 +37,8 @@ struct Cli {
 enum Command {
     /// Run the tests: unit, doc and integration tests on every backend, feature checks, loom models
     Test(test::Options),
+    /// Run the paired scenarios on every backend, against the traces recorded with CPython
+    Conformance(conformance::Options),
     /// Run what a change must pass: format, clippy, docs, then the tests; stop at the first failure
     Ci,
 }
@@ -43,6 +47,7 @@ fn main() -> ExitCode {
     let outcome = interrupt::watch().map_err(|error| format!("signals cannot be watched: {error}")).and_then(|()| {
         match Cli::parse().command {
             Command::Test(options) => test::run(&options),
+            Command::Conformance(options) => conformance::run(options),
             Command::Ci => ci::run(),
         }
     });

@@ -49,32 +49,7 @@ enum Sanitizer {
 ///
 /// What was asked for cannot be done here, and why. Tests that fail are no error.
 pub(crate) fn run(options: &Options) -> Result<bool, String> {
-    let build = match options.sanitizer {
-        Some(Sanitizer::Address) => sanitizer::address()?,
-        None => Build::default(),
-    };
-    let found = match backend::probe(&build) {
-        Ok(found) => found,
-        Err(message) => {
-            let mut report = Report::default();
-            let counts = Counts { failed: 1, ..Counts::default() };
-            report.ran("which backends work here", None, counts, Default::default(), "nothing else was run".to_owned());
-            print(&report);
-            return Err(format!("which backends work here is not known: {message}"));
-        }
-    };
-    for Availability { backend, missing } in &found {
-        let name = backend.name();
-        match missing {
-            None => eprintln!("backend {name}: available"),
-            Some(reason) if options.backend == Some(*backend) => {
-                return Err(format!("the backend {name} is not available here: {reason}"));
-            }
-            Some(reason) => eprintln!("backend {name}: unavailable: {reason}"),
-        }
-    }
-
-    let mut suite = Suite { options, build, found, report: Report::default() };
+    let mut suite = Suite::start(options)?;
     suite.unit_tests();
     if options.sanitizer.is_none() {
         suite.doc_tests();
@@ -87,15 +62,19 @@ pub(crate) fn run(options: &Options) -> Result<bool, String> {
         suite.no_feature();
         suite.loom_models();
     }
-    print(&suite.report);
+    suite.end()
+}
 
-    let totals = suite.report.totals();
-    if let Some(filter) = &options.filter
-        && totals.passed + totals.failed == 0
-    {
-        return Err(format!("no test was run: no test's name contains `{filter}`, or all such tests are ignored"));
-    }
-    Ok(totals.failed == 0)
+/// Runs the paired scenarios, which are among loop-api's integration tests, alone; whether all went well.
+///
+/// # Errors
+///
+/// As for [`run`].
+pub(crate) fn run_oracle(filter: Option<String>, backend: Option<Backend>) -> Result<bool, String> {
+    let options = Options { filter, backend, ..Options::default() };
+    let mut suite = Suite::start(&options)?;
+    suite.oracle();
+    suite.end()
 }
 
 /// A run of the tests: what is known of the machine, what was asked, what came out so far.
@@ -107,6 +86,47 @@ struct Suite<'a> {
 }
 
 impl Suite<'_> {
+    /// Finds out which backends work here.
+    fn start(options: &Options) -> Result<Suite<'_>, String> {
+        let build = match options.sanitizer {
+            Some(Sanitizer::Address) => sanitizer::address()?,
+            None => Build::default(),
+        };
+        let found = match backend::probe(&build) {
+            Ok(found) => found,
+            Err(message) => {
+                let mut report = Report::default();
+                let (step, note) = ("which backends work here", "nothing else was run".to_owned());
+                report.ran(step, None, Counts { failed: 1, ..Counts::default() }, Default::default(), note);
+                print(&report);
+                return Err(format!("which backends work here is not known: {message}"));
+            }
+        };
+        for Availability { backend, missing } in &found {
+            let name = backend.name();
+            match missing {
+                None => eprintln!("backend {name}: available"),
+                Some(reason) if options.backend == Some(*backend) => {
+                    return Err(format!("the backend {name} is not available here: {reason}"));
+                }
+                Some(reason) => eprintln!("backend {name}: unavailable: {reason}"),
+            }
+        }
+        Ok(Suite { options, build, found, report: Report::default() })
+    }
+
+    /// Prints the table; whether all went well.
+    fn end(self) -> Result<bool, String> {
+        print(&self.report);
+        let totals = self.report.totals();
+        if let Some(filter) = &self.options.filter
+            && totals.passed + totals.failed == 0
+        {
+            return Err(format!("no test was run: no test's name contains `{filter}`, or all such tests are ignored"));
+        }
+        Ok(totals.failed == 0)
+    }
+
     /// Why a backend's tests are not to be run, if they are not.
     fn left_out(&self, backend: Backend) -> Option<String> {
         match self.options.backend {

@@ -7,6 +7,9 @@ use std::{env, fs};
 /// The crate that programs depend on, whose integration tests run once per backend.
 pub(crate) const API: &str = "loop-api";
 
+/// Its integration test that compares it with CPython.
+pub(crate) const ORACLE: &str = "oracle";
+
 /// The workspace's root directory.
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace")

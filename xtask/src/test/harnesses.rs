@@ -7,7 +7,7 @@
 use super::Suite;
 use crate::backend::Backend;
 use crate::cargo::Cargo;
-use crate::workspace::{self, API};
+use crate::workspace::{self, API, ORACLE};
 
 impl Suite<'_> {
     /// The unit tests of all crates.
@@ -51,17 +51,25 @@ impl Suite<'_> {
 
     /// The integration tests of loop-api, once per backend, which is checked to keep its contract.
     pub(super) fn integration_tests_of_the_api(&mut self) {
-        let step = format!("integration tests of {API}");
+        self.tests_of_the_api(&format!("integration tests of {API}"), "*");
+    }
+
+    /// Those of them that compare this library with CPython.
+    pub(super) fn oracle(&mut self) {
+        self.tests_of_the_api("paired scenarios", ORACLE);
+    }
+
+    fn tests_of_the_api(&mut self, step: &str, tests: &str) {
         for backend in Backend::ALL {
             if let Some(reason) = self.left_out(backend) {
-                self.report.skipped(&step, Some(backend), &reason);
+                self.report.skipped(step, Some(backend), &reason);
             } else if workspace::integration_tests(API).is_empty() {
-                self.report.skipped(&step, Some(backend), "there are none");
+                self.report.skipped(step, Some(backend), "there are none");
             } else {
-                let args = ["-p", API, "--features", "testing", "--no-fail-fast", "--test", "*"];
+                let args = ["-p", API, "--features", "testing", "--no-fail-fast", "--test", tests];
                 let cargo = self.build.cargo("test", args);
                 let cargo = cargo.env("LOOP_BACKEND", backend.name()).env("LOOP_CHECKED", "1");
-                self.harness(&step, Some(backend), cargo);
+                self.harness(step, Some(backend), cargo);
             }
         }
     }
