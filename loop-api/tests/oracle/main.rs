@@ -16,9 +16,11 @@ mod stage;
 mod names;
 mod pairs;
 
+mod cancellation;
 mod futures;
 mod life_cycle;
 mod passes;
 mod policy;
+mod runners;
 mod tasks;
 mod timers;
