@@ -29,7 +29,8 @@ use crate::op_table::{OpKey, OpTable};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Capabilities {
-    /// `recv_now` and `send_now` answer: bytes move in the caller's own call.
+    /// `recv_now` and `send_now` always answer: bytes move in the caller's own call. A backend without this may answer where
+    /// a call is the better way, for large sends say.
     pub synchronous: bool,
     /// `poll(Wait::Peek)` costs no system call and reports everything there is: the loop peeks at every pass.
     pub free_poll: bool,
@@ -131,13 +132,13 @@ pub unsafe trait Backend {
     /// `ECANCELED`, or its outcome if that was faster. Never lost, idempotent, and harmless for an unknown key.
     fn cancel(&mut self, ops: &mut OpTable, op: OpKey);
 
-    /// Receives into the caller's memory, in this call. `None`: this backend does not do that. An error of
+    /// Receives into the caller's memory, in this call. `None`: this backend does not do that here. An error of
     /// `WouldBlock` means that there is nothing now; the readiness that a waiting operation of the same
     /// descriptor relies on is not lost.
     fn recv_now(&mut self, fd: FdKey, buf: &mut [u8]) -> Option<io::Result<usize>>;
 
     /// Sends from the caller's memory, in this call, as much as can be sent. `None`: this backend does not do
-    /// that. An error of `WouldBlock` means that nothing can be sent now.
+    /// that for these. An error of `WouldBlock` means that nothing can be sent now.
     fn send_now(&mut self, fd: FdKey, bufs: &[IoSlice<'_>]) -> Option<io::Result<usize>>;
 
     /// Submits what is queued, waits as told, and appends what happened to `out`, in order. Returns early, with
@@ -147,6 +148,16 @@ pub unsafe trait Backend {
     ///
     /// Only such as leave the backend unable to go on.
     fn poll(&mut self, ops: &mut OpTable, wait: Wait, out: &mut Vec<Completion>) -> io::Result<()>;
+
+    /// Hands the system what `submit` queued, without waiting, and without reporting anything: at the end of a run, as the
+    /// next poll may be long in coming.
+    ///
+    /// # Errors
+    ///
+    /// As of [`poll`](Backend::poll).
+    fn flush(&mut self, _ops: &mut OpTable) -> io::Result<()> {
+        Ok(())
+    }
 
     /// At close: cancels everything in flight, waits up to `limit` for the final completions, discards them (what
     /// they carry is closed and recycled), and tells how many are still in flight.

@@ -204,8 +204,20 @@ impl Inner {
 
     /// Starts an operation for a sink. `Err` gives it back where the backend refused it or it ended at once.
     pub(crate) fn start(&self, op: Op, sink: Rc<dyn Sink>) -> Started {
+        self.start_with(op, sink, false)
+    }
+
+    /// Starts a send of whose success nobody need hear soon (see [`OpTable::is_patient`]).
+    pub(crate) fn start_patiently(&self, op: Op, sink: Rc<dyn Sink>) -> Started {
+        self.start_with(op, sink, true)
+    }
+
+    fn start_with(&self, op: Op, sink: Rc<dyn Sink>, patient: bool) -> Started {
         let started = self.with_driver(|driver| {
             let key = driver.ops.insert(op, Target::Sink(sink));
+            if patient {
+                driver.ops.set_patient(key);
+            }
             match driver.backend.submit(&mut driver.ops, key) {
                 Submitted::Queued => {
                     driver.ops.set_in_flight(key);
@@ -239,6 +251,16 @@ impl Inner {
             Submitted::Queued | Submitted::Unsupported => Resumed::Nothing,
         });
         resumed.unwrap_or(Resumed::Nothing)
+    }
+
+    /// Somebody waits for the outcome of an operation that was started patiently.
+    pub(crate) fn hurry_op(&self, key: OpKey) {
+        self.with_driver(|driver| driver.ops.hurry(key));
+    }
+
+    /// Hands the system what is queued, at the end of a run: what was written does not wait for the next run.
+    pub(crate) fn flush_backend(&self) -> io::Result<()> {
+        self.with_driver(|driver| driver.backend.flush(&mut driver.ops)).unwrap_or(Ok(()))
     }
 
     /// Asks for an operation to end early.

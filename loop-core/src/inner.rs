@@ -141,7 +141,7 @@ impl Inner {
             self.passes.set(self.passes.get() + 1);
             self.run_pass()?;
             if self.stopping.get() {
-                return Ok(());
+                return Ok(self.flush_backend()?);
             }
         }
     }

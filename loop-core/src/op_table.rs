@@ -69,6 +69,8 @@ pub(crate) enum Target {
 struct Slot {
     generation: u32,
     in_flight: bool,
+    /// Nobody waits for its outcome: see [`OpTable::is_patient`].
+    patient: bool,
     /// The backend's own note about the operation.
     note: u64,
     op: Option<Op>,
@@ -82,6 +84,7 @@ impl Slot {
         Self {
             generation: 0,
             in_flight: false,
+            patient: false,
             note: 0,
             op: None,
             target: Target::Nobody,
@@ -98,6 +101,8 @@ pub struct OpTable {
     free: Option<u32>,
     live: usize,
     in_flight: usize,
+    /// Somebody came to wait for an operation that was patient.
+    haste: bool,
 }
 
 impl OpTable {
@@ -156,6 +161,36 @@ impl OpTable {
         })
     }
 
+    /// Whether the success of this operation may be told late: nobody waits for it, so a wait need not end for its sake, and
+    /// it is told with whatever ends the wait. Failure is told at once. Only sends are patient.
+    #[must_use]
+    pub fn is_patient(&self, key: OpKey) -> bool {
+        self.slot(key).is_some_and(|slot| slot.patient)
+    }
+
+    /// Whether somebody has come to wait for an operation that was patient when it was submitted, since this was last asked:
+    /// the next poll does not wait until such have been told.
+    #[must_use]
+    pub fn take_haste(&mut self) -> bool {
+        std::mem::take(&mut self.haste)
+    }
+
+    /// Nobody waits for this one.
+    pub(crate) fn set_patient(&mut self, key: OpKey) {
+        if let Some(slot) = self.slot_mut(key) {
+            slot.patient = true;
+        }
+    }
+
+    /// Somebody waits for this one after all.
+    pub(crate) fn hurry(&mut self, key: OpKey) {
+        if let Some(slot) = self.slot_mut(key)
+            && std::mem::take(&mut slot.patient)
+        {
+            self.haste = true;
+        }
+    }
+
     pub(crate) fn insert(&mut self, op: Op, target: Target) -> OpKey {
         let index = self.free.unwrap_or_else(|| self.grow());
         let slot = self.at(index);
@@ -164,6 +199,7 @@ impl OpTable {
         slot.op = Some(op);
         slot.target = target;
         slot.note = 0;
+        slot.patient = false;
         self.free = next;
         self.live += 1;
         OpKey { index, generation }

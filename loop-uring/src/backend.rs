@@ -25,6 +25,7 @@ use loop_core::{
 use socket2::{Domain, Protocol, SockRef, Type};
 
 use crate::buffer_ring::Pool;
+use crate::bulk;
 use crate::clock;
 use crate::descriptors::{Descriptor, Kind, Watchable, unknown};
 use crate::flights::{Flights, Ticket};
@@ -67,8 +68,10 @@ pub struct UringBackend {
     /// `send_now` and `recv_now` answer. The loop takes that to mean that it need not gather what is written during a pass,
     /// so for now they do in tests only.
     synchronous: bool,
-    /// Every send is patient. The contract has no way yet to say which are, so for now none is but in tests.
+    /// Every send is taken to be patient, in tests.
     patient: bool,
+    /// A receive of so many bytes is a large one.
+    pub(crate) bulk: usize,
 }
 
 impl UringBackend {
@@ -104,6 +107,7 @@ impl UringBackend {
             watchable: Watchable::default(),
             synchronous: options.synchronous,
             patient: options.patient,
+            bulk: options.bulk,
         };
         backend.listen();
         Ok(backend)
@@ -121,8 +125,8 @@ impl UringBackend {
         self.ring.ask(self.wake.request());
     }
 
-    /// Shuts a socket down, behind what was sent before.
-    fn before_shutdown(&mut self) -> io::Result<()> {
+    /// Hands the kernel what was written, without waiting.
+    fn submit_now(&mut self) -> io::Result<()> {
         if self.ring.has_unsubmitted() { self.ring.enter(Until::Now) } else { Ok(()) }
     }
 
@@ -132,7 +136,9 @@ impl UringBackend {
         let mut turns = self.flights.len() / BATCH + 1;
         for _ in 0..ROUNDS {
             let hungry = self.feed(ops);
-            if hungry || self.woken || !self.done.is_empty() {
+            // What was quiet is over once the kernel has taken it; somebody waits to be told.
+            let haste = ops.take_haste() && !self.quiet.is_empty();
+            if hungry || haste || self.woken || !self.done.is_empty() {
                 until = Until::Now;
             }
             self.ring.enter(until)?;
@@ -151,8 +157,8 @@ impl UringBackend {
     }
 
     /// Whether nobody waits for the outcome of an operation.
-    pub(crate) const fn is_patient(&self, _ops: &OpTable, _op: OpKey) -> bool {
-        self.patient
+    pub(crate) fn is_patient(&self, ops: &OpTable, op: OpKey) -> bool {
+        self.patient || ops.is_patient(op)
     }
 
     fn descriptor(&self, fd: FdKey) -> io::Result<&Descriptor> {
@@ -196,7 +202,7 @@ unsafe impl Backend for UringBackend {
     fn control(&mut self, fd: FdKey, control: &Control<'_>) -> io::Result<Reply> {
         let file = Rc::clone(&self.descriptor(fd)?.file);
         if matches!(control, Control::Shutdown(_)) {
-            self.before_shutdown()?;
+            self.submit_now()?;
         }
         control.apply(std::os::fd::AsFd::as_fd(&*file))
     }
@@ -224,7 +230,7 @@ unsafe impl Backend for UringBackend {
             Some(&Op::Shutdown { fd, how }) => {
                 let file = self.descriptor(fd).map(|descriptor| Rc::clone(&descriptor.file));
                 let result = file.and_then(|file| {
-                    self.before_shutdown()?;
+                    self.submit_now()?;
                     SockRef::from(&*file).shutdown(how)
                 });
                 Submitted::Done(result.map(|()| Outcome::Done))
@@ -240,9 +246,8 @@ unsafe impl Backend for UringBackend {
         }
     }
 
-    fn resume(&mut self, _ops: &mut OpTable, _op: OpKey) -> Submitted {
-        // Nothing here is ever told to resume.
-        Submitted::Queued
+    fn resume(&mut self, ops: &mut OpTable, op: OpKey) -> Submitted {
+        self.resume_bulk(ops, op)
     }
 
     fn cancel(&mut self, ops: &mut OpTable, op: OpKey) {
@@ -250,11 +255,12 @@ unsafe impl Backend for UringBackend {
     }
 
     fn recv_now(&mut self, fd: FdKey, buf: &mut [u8]) -> Option<io::Result<usize>> {
-        self.synchronous.then(|| self.receive_now(fd, buf))
+        if self.synchronous { Some(self.receive_now(fd, buf)) } else { self.receive_bulk(fd, buf) }
     }
 
     fn send_now(&mut self, fd: FdKey, bufs: &[IoSlice<'_>]) -> Option<io::Result<usize>> {
-        self.synchronous.then(|| self.send_at_once(fd, bufs))
+        let sends = self.synchronous || bufs.iter().map(|buf| buf.len()).sum::<usize>() >= bulk::SENT;
+        sends.then(|| self.send_at_once(fd, bufs))
     }
 
     fn poll(&mut self, ops: &mut OpTable, wait: Wait, out: &mut Vec<Completion>) -> io::Result<()> {
@@ -272,6 +278,10 @@ unsafe impl Backend for UringBackend {
         self.woken = false;
         self.report(ops, out);
         Ok(())
+    }
+
+    fn flush(&mut self, _ops: &mut OpTable) -> io::Result<()> {
+        self.submit_now()
     }
 
     fn drain(&mut self, ops: &mut OpTable, limit: Duration) -> usize {

@@ -178,6 +178,43 @@ impl Pool {
         copy.lend()
     }
 
+    /// Lets `fill` write into the free buffer that was used last, and lends what it filled; in memory of its own where none
+    /// is to be had. None where nothing was filled.
+    pub(crate) fn fill(&self, fill: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<Option<Chunk>> {
+        let shared = &*self.0;
+        let mut book = shared.book.borrow_mut();
+        let free = if book.lent < shared.count / 2 { book.free.pop() } else { None };
+        drop(book);
+        let Some(id) = free else {
+            let mut bytes = vec![0; shared.size];
+            let len = fill(&mut bytes)?;
+            bytes.truncate(len);
+            return Ok((len > 0).then(|| Copy(bytes.into()).lend()));
+        };
+        let start = shared.buffer(id);
+        // SAFETY: the buffer is in no list, so it is neither the kernel's nor lent: nobody else has it. The mapping is
+        // zeroed at birth and lives as long as this.
+        let filled = fill(unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), shared.size) });
+        let mut book = shared.book.borrow_mut();
+        match filled {
+            Ok(0) => {
+                book.free.push(id);
+                Ok(None)
+            }
+            Ok(len) => {
+                assert!(len <= shared.size, "a receive filled more than its buffer");
+                book.lent += 1;
+                drop(book);
+                // SAFETY: `len` bytes were written, and the buffer is nobody's until `recycle`.
+                Ok(Some(unsafe { Chunk::new(Rc::clone(&self.0) as Rc<dyn ChunkSource>, u32::from(id), start, len) }))
+            }
+            Err(error) => {
+                book.free.push(id);
+                Err(error)
+            }
+        }
+    }
+
     /// The kernel used a buffer and put nothing into it, or nothing that anybody waits for.
     pub(crate) fn take_back(&self, id: u16) {
         let mut book = self.0.book.borrow_mut();

@@ -34,7 +34,7 @@ impl UringBackend {
     fn cancel_flight(&mut self, ops: &mut OpTable, ticket: Ticket) -> bool {
         let Some(flight) = self.flights.get_mut(ticket) else { return false };
         match flight.stage {
-            Stage::Waiting | Stage::Parked | Stage::Held => {
+            Stage::Waiting | Stage::Parked | Stage::Held | Stage::Announced => {
                 self.finish(ops, ticket, Err(Errno::CANCELED.into()));
                 false
             }

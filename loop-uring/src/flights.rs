@@ -69,6 +69,8 @@ pub(crate) enum Stage {
     Parked,
     /// It received more than its share; it goes on when that was reported.
     Held,
+    /// There is something to receive, and the loop was told to go on with it: see `bulk`.
+    Announced,
 }
 
 /// What is remembered of an operation under way.
@@ -81,6 +83,12 @@ pub(crate) struct Flight {
     pub(crate) cancelled: bool,
     /// It received more than its share: it is not to go on by itself.
     pub(crate) held: bool,
+    /// It receives much at a time: see `bulk`.
+    pub(crate) bulk: bool,
+    /// So many small receives in a row.
+    pub(crate) small: u8,
+    /// What there was to receive has been received.
+    pub(crate) drained: bool,
     /// How much it received in a batch of completions, and which one that was.
     pub(crate) bytes: u32,
     pub(crate) batch: u32,
@@ -132,6 +140,9 @@ impl Flights {
             stage: Stage::Waiting,
             cancelled: false,
             held: false,
+            bulk: false,
+            small: 0,
+            drained: false,
             bytes: 0,
             batch: 0,
             line: None,

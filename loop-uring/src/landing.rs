@@ -96,6 +96,7 @@ impl UringBackend {
                 };
                 let chunk = self.pool.lend(id, count as usize);
                 self.count(cqe.ticket, count as usize);
+                self.consider_bulk(cqe, count as usize);
                 self.more(ops, cqe, Outcome::Chunk(chunk));
             }
             Err(error) => {
@@ -134,9 +135,10 @@ impl UringBackend {
     }
 
     /// Makes a multishot operation's request again, unless it is held.
-    fn go_on(&mut self, ops: &mut OpTable, ticket: Ticket) {
+    pub(crate) fn go_on(&mut self, ops: &mut OpTable, ticket: Ticket) {
         match self.flights.get_mut(ticket) {
             Some(flight) if flight.held => flight.stage = Stage::Held,
+            Some(flight) if flight.bulk => self.wait_ready(ops, ticket),
             _ => self.launch(ops, ticket),
         }
     }
@@ -160,9 +162,10 @@ impl UringBackend {
             Errno::INTR if flight.what != What::Connect => self.launch(ops, ticket),
             // Given up by its peer while it stood in the backlog: nobody's error.
             Errno::CONNABORTED if accepts => self.launch(ops, ticket),
-            // Not cancelled, but taken back because it was held.
+            // Not cancelled, but taken back, to be held or because it receives much at a time.
             Errno::CANCELED if flight.what == What::RecvMulti && !flight.cancelled => self.go_on(ops, ticket),
             Errno::NOBUFS if flight.what == What::RecvMulti && flight.held => flight.stage = Stage::Held,
+            Errno::NOBUFS if flight.what == What::RecvMulti && flight.bulk => self.wait_ready(ops, ticket),
             Errno::NOBUFS if flight.what == What::RecvMulti => {
                 flight.stage = Stage::Parked;
                 self.parked.push_back(ticket);
@@ -174,9 +177,11 @@ impl UringBackend {
 
     /// The readiness that a request waited for after "try again".
     fn ready_again(&mut self, ops: &mut OpTable, cqe: Cqe) {
-        let cancelled = self.flights.get_mut(cqe.ticket).is_some_and(|flight| flight.cancelled);
+        let Some(flight) = self.flights.get_mut(cqe.ticket) else { return };
         match cqe.result() {
-            Ok(_) if cancelled => self.finish(ops, cqe.ticket, Err(Errno::CANCELED.into())),
+            Ok(_) if flight.cancelled => self.finish(ops, cqe.ticket, Err(Errno::CANCELED.into())),
+            Ok(_) if flight.held => flight.stage = Stage::Held,
+            Ok(_) if flight.bulk => self.announce(cqe.ticket),
             Ok(_) => self.launch(ops, cqe.ticket),
             Err(error) => self.finish(ops, cqe.ticket, Err(error.into())),
         }

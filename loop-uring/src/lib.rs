@@ -23,6 +23,7 @@
 //! | `landing` | completion: what the loop hears of what the kernel reports |
 //! | `share` | no connection gets more than its share of a pass |
 //! | `quiet` | sends that only tell of failure |
+//! | `bulk` | receivers of large messages: readiness from the ring, bytes by a call, into warm memory |
 //! | `now` | bytes that move in the caller's own call |
 //! | `buffer_ring` | receive buffers: free, provided, lent |
 //! | `cancel` | cancelling, closing, draining |
@@ -34,7 +35,8 @@
 //!
 //! * A **flight** is an operation under way, from `submit` to its final completion. It **waits** behind others of the same
 //!   descriptor and direction, **flies** while the kernel has a request of it, **polls** where the kernel said "try again",
-//!   is **parked** where there was no receive buffer, and **held** where it received more than its share.
+//!   is **parked** where there was no receive buffer, **held** where it received more than its share, and **announced**
+//!   where the loop was told to receive for it by a call.
 //! * A **ticket** names a flight; it travels through the kernel as user data, and its generation makes late ones miss.
 //! * A **request** is what the kernel has. A multishot operation may need several, one after another.
 //! * The **window** is how many receive buffers the kernel is given at a time.
@@ -78,6 +80,7 @@
 mod backend;
 #[allow(unsafe_code)]
 mod buffer_ring;
+mod bulk;
 mod cancel;
 mod clock;
 mod cqe;

@@ -22,13 +22,7 @@ impl UringBackend {
     }
 
     pub(crate) fn receive_now(&mut self, fd: FdKey, buf: &mut [u8]) -> io::Result<usize> {
-        let descriptor = self.untaken(fd, Interest::Read)?;
-        let file = descriptor.file.as_fd();
-        let count = match descriptor.kind {
-            Kind::Socket => retry_on_intr(|| recv(file, &mut *buf, RecvFlags::DONTWAIT).map(|received| received.0))?,
-            Kind::File => retry_on_intr(|| rustix::io::read(file, &mut *buf))?,
-        };
-        Ok(count)
+        receive(self.untaken(fd, Interest::Read)?, buf)
     }
 
     pub(crate) fn send_at_once(&mut self, fd: FdKey, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -43,4 +37,14 @@ impl UringBackend {
         })?;
         Ok(count)
     }
+}
+
+/// Receives what there is, without waiting.
+pub(crate) fn receive(descriptor: &Descriptor, buf: &mut [u8]) -> io::Result<usize> {
+    let file = descriptor.file.as_fd();
+    let count = match descriptor.kind {
+        Kind::Socket => retry_on_intr(|| recv(file, &mut *buf, RecvFlags::DONTWAIT).map(|received| received.0))?,
+        Kind::File => retry_on_intr(|| rustix::io::read(file, &mut *buf))?,
+    };
+    Ok(count)
 }

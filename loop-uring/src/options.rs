@@ -19,6 +19,8 @@ pub struct Options {
     pub synchronous: bool,
     /// No send is waited for: see `quiet`.
     pub patient: bool,
+    /// From how many bytes at once on a receiver is switched to receives by call: see `bulk`.
+    pub bulk: usize,
     /// What to take for missing, by the kernel's names.
     pub hidden: Vec<&'static str>,
     /// What every `io_uring_setup` is to fail with.
@@ -34,6 +36,7 @@ impl Default for Options {
             buffer_size: 64 * 1024,
             synchronous: false,
             patient: false,
+            bulk: crate::bulk::LARGE,
             hidden: Vec::new(),
             refused: None,
         }

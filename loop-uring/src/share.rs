@@ -88,7 +88,7 @@ impl UringBackend {
             }
             flight.held = false;
             if flight.stage == Stage::Held {
-                self.launch(ops, ticket);
+                self.go_on(ops, ticket);
             }
         }
     }

@@ -8,10 +8,15 @@ use std::os::unix::net::UnixStream;
 use loop_core::testing::{Arrival, Harness};
 use loop_core::{Completion, Event, FdKey, Op, OpKey, Outcome, Wait};
 use loop_uring::Options;
-use rings::{chunk, is_cancelled, put, tcp, unix, usual};
+use rings::{chunk, harness, is_cancelled, put, tcp, unix};
 
 /// What a poll may report of one receiver.
 const MOST: usize = 256 * 1024;
+
+/// Whatever the size, the ring receives: what is received by call comes one buffer a turn, which is no share to exceed.
+fn ring_only() -> Options {
+    Options { bulk: usize::MAX, ..Options::default() }
+}
 
 fn bytes(len: usize) -> Vec<u8> {
     (0..len as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 11) as u8).collect()
@@ -39,7 +44,7 @@ fn flooded(h: &mut Harness) -> (FdKey, OpKey, UnixStream, std::thread::JoinHandl
 
 #[test]
 fn a_poll_reports_no_more_than_a_share_and_in_the_end_everything() {
-    let mut h = usual();
+    let mut h = harness(&ring_only());
     let (_fd, receive, peer, writing) = flooded(&mut h);
     let mut got = Vec::new();
     while got.len() < 8 << 20 {
@@ -61,7 +66,7 @@ fn a_poll_reports_no_more_than_a_share_and_in_the_end_everything() {
 
 #[test]
 fn one_that_is_flooded_holds_up_nobody() {
-    let mut h = usual();
+    let mut h = harness(&ring_only());
     let (_fd, receive, _peer, writing) = flooded(&mut h);
     let (other, other_peer) = tcp(&mut h);
     let other = h.start(Op::RecvMulti { fd: other });
@@ -84,7 +89,7 @@ fn one_that_is_flooded_holds_up_nobody() {
 
 #[test]
 fn the_end_comes_behind_what_was_carried_over() {
-    let mut h = usual();
+    let mut h = harness(&ring_only());
     let (_fd, receive, peer, writing) = flooded(&mut h);
     let mut got = chunk(&mut h, receive).expect("no end").to_vec();
     std::thread::spawn(move || {
@@ -112,7 +117,7 @@ fn into_the_flood(h: &mut Harness, receive: OpKey) -> Vec<u8> {
 #[test]
 fn cancelled_in_the_flood_it_loses_nothing() {
     for round in 0..10 {
-        let mut h = usual();
+        let mut h = harness(&ring_only());
         let (fd, receive, peer, writing) = flooded(&mut h);
         let mut got = into_the_flood(&mut h, receive);
         if round % 2 == 0 {
@@ -145,7 +150,7 @@ fn cancelled_in_the_flood_it_loses_nothing() {
 #[test]
 fn closed_in_the_flood_it_ends_once() {
     for round in 0..6 {
-        let mut h = rings::harness(&Options { buffers: 8, ..Options::default() });
+        let mut h = harness(&Options { buffers: 8, ..Options::default() });
         let (fd, receive, peer, writing) = flooded(&mut h);
         into_the_flood(&mut h, receive);
         if round % 2 == 0 {

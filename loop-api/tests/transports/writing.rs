@@ -5,7 +5,7 @@ use std::net::TcpListener;
 
 use loop_core::{ConnectOptions, Error, Protocol, Socket};
 
-use crate::net::{Call, on_each, on_simulated, pattern};
+use crate::net::{Call, on_each, on_real, on_simulated, pattern};
 use crate::world::*;
 
 /// TR-06.
@@ -94,6 +94,62 @@ fn what_is_written_between_runs_is_sent_by_the_next_run() {
     lp.run_forever().unwrap();
     transport.abort();
     lp.close().unwrap();
+}
+
+/// TR-06: what the last pass of a run wrote is on its way when the run returns, though the loop may never run again.
+#[test]
+fn what_is_written_at_the_end_of_a_run_has_left_when_it_returns() {
+    let lp = loop_api::new_event_loop().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let (transport, _protocol) =
+        lp.run_until_complete(lp.create_connection(|| Quiet, addr, ConnectOptions::default())).unwrap().unwrap();
+    let (mut peer, _) = listener.accept().unwrap();
+    for size in [5, 5000, 50_000] {
+        lp.run_until_complete(async { transport.write(&pattern(size)) }).unwrap().unwrap();
+        let mut bytes = vec![0; size];
+        peer.read_exact(&mut bytes).unwrap();
+        assert!(bytes == pattern(size));
+    }
+    transport.abort();
+    lp.close().unwrap();
+}
+
+/// TR-07, TR-14: a backend may be late to tell of a send of which nobody waits to hear. Whoever comes to wait for it, by
+/// closing or by writing more, does not wait for something else to happen first.
+#[test]
+fn nobody_waits_in_vain_for_a_send_that_was_not_waited_for() {
+    on_real(async |case| {
+        for closes in [true, false] {
+            // A peer that says nothing: there is nothing else to wake the loop.
+            let (ours, mut peer) = std::os::unix::net::UnixStream::pair().unwrap();
+            let recorder = case.recorder();
+            let log = recorder.log.clone();
+            let socket = case.adopt_socket(ours).unwrap();
+            let (transport, _) = case.connect_accepted_socket(|| recorder, socket).await.unwrap();
+            transport.write(b"first").unwrap();
+            // The end of this pass hands it over.
+            loop_api::yield_now().await;
+            if closes {
+                transport.close();
+            } else {
+                // Behind what is under way.
+                transport.write(b"second").unwrap();
+                transport.write_eof();
+                let mut bytes = [0; 11];
+                let reading = case.in_thread({
+                    let mut peer = peer.try_clone().unwrap();
+                    move || peer.read_exact(&mut bytes).map(|()| bytes)
+                });
+                assert_eq!(&reading.await.unwrap(), b"firstsecond");
+                transport.close();
+            }
+            log.lost().await;
+            let mut rest = Vec::new();
+            peer.read_to_end(&mut rest).unwrap();
+            assert_eq!(rest, if closes { &b"first"[..] } else { b"" });
+        }
+    });
 }
 
 struct Quiet;

@@ -18,6 +18,7 @@ impl Connection {
         }
         self.begin_to_close();
         self.try_flush();
+        self.hurry();
         if self.unsent() == 0 {
             self.schedule_end(None);
         }

@@ -60,6 +60,7 @@ impl Connection {
         self.flow.low.set(low);
         // What merely waits for the end of the pass is not behind.
         self.try_flush();
+        self.hurry();
         self.check_high();
         Ok(())
     }

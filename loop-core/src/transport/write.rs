@@ -109,6 +109,10 @@ impl Connection {
                 skip -= from;
                 outgoing.buffer.extend_from_slice(&piece[from..]);
             }
+            if let Some(op) = outgoing.op {
+                // What was just gathered goes when that has gone.
+                self.inner.hurry_op(op);
+            }
             let idle = outgoing.op.is_none() && !outgoing.dirty;
             outgoing.dirty |= idle;
             (idle, outgoing.buffered() + outgoing.in_flight > self.flow.high())
@@ -179,16 +183,19 @@ impl Connection {
     /// Has an operation send what is gathered, if none is under way.
     fn submit(self: &Rc<Self>) {
         loop {
-            let op = {
+            let (op, patient) = {
                 let mut outgoing = self.outgoing.borrow_mut();
                 if outgoing.op.is_some() || outgoing.buffered() == 0 || self.ended.get() {
                     return;
                 }
                 outgoing.in_flight = outgoing.buffered();
                 let start = std::mem::take(&mut outgoing.sent);
-                Op::Send { fd: self.fd, buf: std::mem::take(&mut outgoing.buffer), start }
+                let op = Op::Send { fd: self.fd, buf: std::mem::take(&mut outgoing.buffer), start };
+                (op, !outgoing.eof && !self.closing.get() && !self.flow.is_paused())
             };
-            match self.inner.start(op, Rc::clone(self) as Rc<dyn Sink>) {
+            let sink = Rc::clone(self) as Rc<dyn Sink>;
+            let started = if patient { self.inner.start_patiently(op, sink) } else { self.inner.start(op, sink) };
+            match started {
                 Started::Queued(key) | Started::More(key, _) => {
                     self.outgoing.borrow_mut().op = Some(key);
                     return;
@@ -279,7 +286,15 @@ impl Connection {
             return;
         }
         self.try_flush();
+        self.hurry();
         self.sent_all();
+    }
+
+    /// Something is to follow the operation that sends, if there is one.
+    pub(super) fn hurry(&self) {
+        if let Some(op) = self.outgoing.borrow().op {
+            self.inner.hurry_op(op);
+        }
     }
 
     /// Drops what was not sent; the operation that sends is abandoned.

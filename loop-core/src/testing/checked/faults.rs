@@ -681,9 +681,12 @@ fn a_limit_beyond_the_buffer() {
 }
 
 #[test]
-#[should_panic(expected = "caller: recv_now answers if, and only if")]
-fn a_synchronous_call_that_is_not_announced() {
-    let mut h = bent(|backend| backend.capabilities.synchronous = false);
+#[should_panic(expected = "caller: recv_now always answers")]
+fn an_announced_synchronous_call_that_is_not_answered() {
+    let mut h = bent(|backend| {
+        backend.straight = VirtualBackend::new().completing();
+        backend.capabilities.synchronous = true;
+    });
     let (_, server) = h.tcp_pair();
     let _ = h.backend().recv_now(server, &mut [0; 8]);
 }
