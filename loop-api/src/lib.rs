@@ -87,7 +87,7 @@ pub use loop_core;
 pub use loop_core::{
     Address, Backend, BindTo, CallbackHandle, CallbackId, Cancelled, Capabilities, CatchCancelled, Completer,
     ConcurrentFuture, ConnectOptions, ConnectTo, Context, ContextToken, ContextVar, Delay, Error as LoopError,
-    EventLoop, ExceptionContext, ExceptionHandler, Executor, Fatal, Future, Handle, Job, LoopBuilder, LoopFuture,
+    EventLoop, ExceptionContext, ExceptionHandler, Executor, Fatal, File, Future, Handle, Job, LoopBuilder, LoopFuture,
     LoopHandle, LoopTask, Panicked, Protocol, ProtocolRef, Raise, RemoteHandle, ServerOptions, Sleep, SockAddr, Socket,
     Task, TaskError, TaskRef, TimerHandle, Transport, WaitError, catch_cancelled, fatal,
 };

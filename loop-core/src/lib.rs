@@ -39,7 +39,7 @@
 //! | the operating system | [`backend`](Backend), [`op`](Op), [`op_table`](OpTable), [`fd`](FdKey), [`buffer`](Chunk) |
 //! | who gets what an operation came to | `driver` |
 //! | the network | [`socket`](Socket), `connect`, [`transport`](Transport), [`protocol`](Protocol), [`server`](Server), `watch` |
-//! | blocking work | [`executor`](Executor), `default_executor` |
+//! | blocking work | [`executor`](Executor), `default_executor`, [`file`](File) |
 //! | what nobody awaits | [`exception`](ExceptionContext) |
 //!
 //! # Terms
@@ -79,6 +79,7 @@ mod event_loop;
 mod exception;
 mod executor;
 mod fd;
+mod file;
 mod future;
 mod handle;
 mod inner;
@@ -122,6 +123,7 @@ pub use event_loop::EventLoop;
 pub use exception::{ExceptionContext, ExceptionHandler, Fatal, fatal};
 pub use executor::{Aftermath, Ended, Executor, Job};
 pub use fd::{FdKey, FdTable};
+pub use file::File;
 pub use future::{Future, LoopFuture};
 pub use handle::{CallbackHandle, Handle, TimerHandle};
 pub use loop_handle::{LoopHandle, RemoteHandle};

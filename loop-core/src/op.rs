@@ -6,11 +6,12 @@
 
 use std::cell::UnsafeCell;
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
-use std::os::fd::{OwnedFd, RawFd};
-use std::rc::Rc;
+use std::os::fd::RawFd;
+use std::sync::Arc;
 
 use socket2::SockAddr;
 
@@ -109,7 +110,7 @@ pub enum Op {
     /// Read from a file at an offset into the spare capacity of `buf`: [`Outcome::Count`].
     ReadAt {
         /// The file.
-        file: Rc<OwnedFd>,
+        file: Arc<File>,
         /// Appended to; the spare capacity is at least `limit`. The loop sets the new length.
         buf: Vec<u8>,
         /// How many bytes at the most.
@@ -120,7 +121,7 @@ pub enum Op {
     /// Write `buf` to a file at an offset: [`Outcome::Count`].
     WriteAt {
         /// The file.
-        file: Rc<OwnedFd>,
+        file: Arc<File>,
         /// The bytes.
         buf: Vec<u8>,
         /// Where in the file.

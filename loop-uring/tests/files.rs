@@ -26,10 +26,10 @@ fn temporary() -> File {
 #[test]
 fn many_reads_and_writes_at_once() {
     let mut h = usual();
-    let file: Rc<OwnedFd> = Rc::new(temporary().into());
+    let file = Arc::new(temporary());
     let block = |number: u64| vec![number as u8 ^ 0x5A; 10_000];
     let writes: Vec<_> = (0..50)
-        .map(|number| h.start(Op::WriteAt { file: Rc::clone(&file), buf: block(number), offset: number * 10_000 }))
+        .map(|number| h.start(Op::WriteAt { file: Arc::clone(&file), buf: block(number), offset: number * 10_000 }))
         .collect();
     for key in writes {
         assert!(matches!(h.run_until(key).0, Ok(Outcome::Count(10_000))));
@@ -37,7 +37,7 @@ fn many_reads_and_writes_at_once() {
     let reads: Vec<_> = (0..50)
         .map(|number| {
             let buf = Vec::with_capacity(10_000);
-            h.start(Op::ReadAt { file: Rc::clone(&file), buf, limit: 10_000, offset: number * 10_000 })
+            h.start(Op::ReadAt { file: Arc::clone(&file), buf, limit: 10_000, offset: number * 10_000 })
         })
         .collect();
     for (number, key) in reads.into_iter().enumerate() {
@@ -46,7 +46,7 @@ fn many_reads_and_writes_at_once() {
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(Rc::strong_count(&file), 1, "nothing keeps the file");
+    assert_eq!(Arc::strong_count(&file), 1, "nothing keeps the file");
 }
 
 /// A backend that can be taken out of its harness, as a loop at its end drops its own.
@@ -122,7 +122,7 @@ fn a_write_that_outlives_the_ring_keeps_its_memory() {
     let buf: Vec<u8> = (0..LEN).map(pattern).collect();
     let backend = Rc::new(RefCell::new(Some(UringBackend::new().expect("io_uring"))));
     let mut h = Harness::new(Box::new(Removable(Rc::clone(&backend))));
-    let write = Op::WriteAt { file: Rc::new(file.try_clone().expect("a second descriptor").into()), buf, offset: 0 };
+    let write = Op::WriteAt { file: Arc::new(file.try_clone().expect("a second descriptor")), buf, offset: 0 };
     let key = h.start(write);
     h.poll(Wait::Now);
     // One that has not begun can be cancelled.
@@ -159,7 +159,7 @@ fn a_drain_waits_for_what_cannot_be_cancelled() {
     const LEN: usize = 64 << 20;
     let file = temporary();
     let mut h = usual();
-    let key = h.start(Op::WriteAt { file: Rc::new(file.into()), buf: vec![1; LEN], offset: 0 });
+    let key = h.start(Op::WriteAt { file: Arc::new(file), buf: vec![1; LEN], offset: 0 });
     h.poll(Wait::Now);
     h.drain();
     assert!(!h.is_in_flight(key));

@@ -1,5 +1,7 @@
 //! What was logged in this thread while something ran.
 
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 

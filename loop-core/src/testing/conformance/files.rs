@@ -2,21 +2,20 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::{Make, harness, pattern};
 use crate::op::{Op, Outcome};
 use crate::testing::{Harness, Started};
 
 /// A harness and a file, if the backend supports files. One that does not says so, and queues nothing.
-fn with_file(make: &mut Make<'_>) -> Option<(Harness, Rc<OwnedFd>)> {
+fn with_file(make: &mut Make<'_>) -> Option<(Harness, Arc<File>)> {
     let mut h = harness(make);
-    let file: Rc<OwnedFd> = Rc::new(temporary().expect("a temporary file").into());
+    let file = Arc::new(temporary().expect("a temporary file"));
     if h.backend().capabilities().files {
         return Some((h, file));
     }
-    let read = Op::ReadAt { file: Rc::clone(&file), buf: Vec::with_capacity(8), limit: 8, offset: 0 };
+    let read = Op::ReadAt { file: Arc::clone(&file), buf: Vec::with_capacity(8), limit: 8, offset: 0 };
     let write = Op::WriteAt { file, buf: b"x".to_vec(), offset: 0 };
     for op in [read, write] {
         let answer = h.submit(op);
@@ -32,13 +31,13 @@ fn temporary() -> io::Result<File> {
     File::options().read(true).write(true).custom_flags(libc::O_TMPFILE).open(std::env::temp_dir())
 }
 
-fn write_at(h: &mut Harness, file: &Rc<OwnedFd>, bytes: &[u8], offset: u64) {
-    let (result, _) = h.run(Op::WriteAt { file: Rc::clone(file), buf: bytes.to_vec(), offset });
+fn write_at(h: &mut Harness, file: &Arc<File>, bytes: &[u8], offset: u64) {
+    let (result, _) = h.run(Op::WriteAt { file: Arc::clone(file), buf: bytes.to_vec(), offset });
     assert!(matches!(result, Ok(Outcome::Count(count)) if count == bytes.len()), "{result:?}");
 }
 
-fn read_at(h: &mut Harness, file: &Rc<OwnedFd>, limit: usize, offset: u64) -> Vec<u8> {
-    let op = Op::ReadAt { file: Rc::clone(file), buf: Vec::with_capacity(limit), limit, offset };
+fn read_at(h: &mut Harness, file: &Arc<File>, limit: usize, offset: u64) -> Vec<u8> {
+    let op = Op::ReadAt { file: Arc::clone(file), buf: Vec::with_capacity(limit), limit, offset };
     match h.run(op) {
         (Ok(Outcome::Count(_)), Op::ReadAt { buf, .. }) => buf,
         (other, _) => panic!("a read came to {other:?}"),
