@@ -17,10 +17,13 @@ mod names;
 mod pairs;
 
 mod cancellation;
+mod exceptions;
+mod executor;
 mod futures;
 mod life_cycle;
 mod passes;
 mod policy;
 mod runners;
+mod streams;
 mod tasks;
 mod timers;

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::error::Error;
 use std::io;
 
-use loop_api::{Cancelled, Error as ApiError, ExceptionContext, Fatal, LoopError, Panicked, TaskError};
+use loop_api::{Cancelled, Error as ApiError, ExceptionContext, Fatal, LoopError, Panicked, TaskError, WaitError};
 
 /// An error as both halves write it.
 pub(crate) fn describe(error: &(dyn Error + 'static)) -> String {
@@ -19,6 +19,9 @@ pub(crate) fn describe(error: &(dyn Error + 'static)) -> String {
     }
     if let Some(error) = error.downcast_ref::<io::Error>() {
         return of_the_system(error);
+    }
+    if let Some(WaitError::Task(error)) = error.downcast_ref::<WaitError>() {
+        return of_a_task(error);
     }
     if let Some(cancelled) = error.downcast_ref::<Cancelled>() {
         return cancellation(cancelled);
@@ -106,12 +109,14 @@ pub(crate) fn escaped(payload: Box<dyn Any + Send>) -> String {
 
 /// A report to the exception handler: how its message begins, and the error.
 pub(crate) fn reported(context: &ExceptionContext) -> String {
-    const BEGINNINGS: [&str; 6] = [
+    const BEGINNINGS: [&str; 8] = [
         "Exception in callback",
         "Task exception was never retrieved",
         "Future exception was never retrieved",
         "Unhandled exception in client_connected_cb",
         "unhandled exception during asyncio.run() shutdown",
+        "protocol.data_received() call failed",
+        "protocol.eof_received() call failed",
         "an error occurred during closing of asynchronous generator",
     ];
     let message = context.message.as_deref().unwrap_or("no message");

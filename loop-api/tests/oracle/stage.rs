@@ -36,6 +36,11 @@ impl Trace {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
     }
 
+    /// From now on, what this thread traces is part of it.
+    pub(crate) fn carry(self) {
+        TRACE.set(Some(self));
+    }
+
     fn text(&self) -> String {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|line| format!("{line}\n")).collect()
     }
@@ -231,7 +236,7 @@ fn play<F: 'static>(scenario: impl FnOnce() -> End + Send + 'static) {
     let (ending, ended) = mpsc::channel();
     let here = trace.clone();
     let thread = move || {
-        TRACE.set(Some(here.clone()));
+        here.clone().carry();
         match catch_unwind(AssertUnwindSafe(scenario)) {
             Ok(Ok(())) => {}
             Ok(Err(error)) => here.add(format!("raised: {}", describe(&*error))),
