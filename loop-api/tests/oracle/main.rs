@@ -27,3 +27,4 @@ mod runners;
 mod streams;
 mod tasks;
 mod timers;
+mod transports;

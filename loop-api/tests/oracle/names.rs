@@ -109,12 +109,13 @@ pub(crate) fn escaped(payload: Box<dyn Any + Send>) -> String {
 
 /// A report to the exception handler: how its message begins, and the error.
 pub(crate) fn reported(context: &ExceptionContext) -> String {
-    const BEGINNINGS: [&str; 8] = [
+    const BEGINNINGS: [&str; 9] = [
         "Exception in callback",
         "Task exception was never retrieved",
         "Future exception was never retrieved",
         "Unhandled exception in client_connected_cb",
         "unhandled exception during asyncio.run() shutdown",
+        "protocol.connection_made() call failed",
         "protocol.data_received() call failed",
         "protocol.eof_received() call failed",
         "an error occurred during closing of asynchronous generator",

@@ -254,27 +254,43 @@ fn play<F: 'static>(scenario: impl FnOnce() -> End + Send + 'static) {
 }
 
 fn compare(subject: &str, name: &str, played: &str) {
-    let recorded = sections(&format!("{subject}.trace"));
-    let Some(recorded) = recorded.into_iter().find(|section| section.name == name) else {
-        panic!("{subject}::{name} has no trace: write its Python half, then `cargo xtask conformance --record`");
-    };
     let title = format!("{subject}::{name}");
+    let recorded = sections(&format!("{subject}.trace")).into_iter().find(|section| section.name == name);
     let meant = sections("differences.txt").into_iter().find(|section| section.name == title);
-    let Some(meant) = meant else {
-        assert!(
-            played == recorded.trace,
-            "{title} differs\n---- asyncio\n{}---- this library\n{played}----",
-            recorded.trace
-        );
-        return;
+    let trace = |section: &Option<Section>| section.as_ref().map(|section| section.trace.clone());
+    if let Err(complaint) = judge(trace(&recorded).as_deref(), trace(&meant).as_deref(), played) {
+        let traces = [("asyncio", trace(&recorded)), ("differences.txt", trace(&meant))];
+        let traces =
+            traces.map(|(whose, trace)| trace.map(|trace| format!("---- {whose}\n{trace}")).unwrap_or_default());
+        panic!("{title} {complaint}\n{}{}---- this library\n{played}----", traces[0], traces[1]);
+    }
+}
+
+/// Whether what was played is as it has to be: as recorded, or, where that is listed, as it is meant to differ.
+fn judge(recorded: Option<&str>, meant: Option<&str>, played: &str) -> Result<(), &'static str> {
+    let Some(recorded) = recorded else {
+        return Err("has no trace: write its Python half, then `cargo xtask conformance --record`");
     };
-    assert!(recorded.trace != meant.trace, "{title} is listed in differences.txt, but its trace there is asyncio's");
-    assert!(
-        played == meant.trace,
-        "{title} differs from what is listed in differences.txt{}\n---- listed\n{}---- this library\n{played}----",
-        if played == recorded.trace { ": it does as asyncio does by now" } else { "" },
-        meant.trace
-    );
+    match meant {
+        None if played == recorded => Ok(()),
+        None => Err("differs from asyncio"),
+        Some(meant) if meant == recorded => Err("is listed in differences.txt, but its trace there is asyncio's"),
+        Some(meant) if meant == played => Ok(()),
+        Some(_) if played == recorded => Err("is listed in differences.txt, but differs no more"),
+        Some(_) => Err("differs otherwise than is listed in differences.txt"),
+    }
+}
+
+#[test]
+fn nothing_differs_but_what_is_listed_and_that_has_to() {
+    assert_eq!(judge(Some("a"), None, "a"), Ok(()));
+    assert_eq!(judge(Some("a"), Some("b"), "b"), Ok(()));
+    let complaint = |recorded, meant, played| judge(recorded, meant, played).unwrap_err();
+    assert!(complaint(None, None, "a").starts_with("has no trace"));
+    assert_eq!(complaint(Some("a"), None, "b"), "differs from asyncio");
+    assert!(complaint(Some("a"), Some("b"), "a").ends_with("differs no more"));
+    assert!(complaint(Some("a"), Some("b"), "c").starts_with("differs otherwise"));
+    assert!(complaint(Some("a"), Some("a"), "a").ends_with("is asyncio's"));
 }
 
 // ---- files ---------------------------------------------------------------------------------------------------------
