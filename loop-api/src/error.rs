@@ -6,7 +6,7 @@
 
 use std::io;
 
-use loop_core::{Error as LoopError, TaskError};
+use loop_core::{Error as LoopError, TaskError, Thrown};
 
 /// What a call of this crate answers when it fails.
 ///
@@ -86,6 +86,12 @@ impl From<LoopError> for Error {
             LoopError::Io(error) => Self::Io(error),
             other => Self::Loop(other),
         }
+    }
+}
+
+impl From<Thrown> for Error {
+    fn from(thrown: Thrown) -> Self {
+        Self::Loop(thrown.into())
     }
 }
 

@@ -85,11 +85,12 @@ pub use error::{Error, Result};
 pub use loop_core;
 #[doc(no_inline)]
 pub use loop_core::{
-    Address, Backend, BindTo, CallbackHandle, CallbackId, Cancelled, Capabilities, CatchCancelled, Completer,
-    ConcurrentFuture, ConnectOptions, ConnectTo, Context, ContextToken, ContextVar, Delay, Error as LoopError,
-    EventLoop, ExceptionContext, ExceptionHandler, Executor, Fatal, File, Future, Handle, Job, LoopBuilder, LoopFuture,
-    LoopHandle, LoopTask, Panicked, Protocol, ProtocolRef, Raise, RemoteHandle, ServerOptions, Sleep, SockAddr, Socket,
-    Task, TaskError, TaskRef, TimerHandle, Transport, WaitError, catch_cancelled, fatal,
+    Aclose, Address, Anext, AsyncGenerator, Backend, BindTo, CallbackHandle, CallbackId, Cancelled, Capabilities,
+    CatchCancelled, Completer, ConcurrentFuture, ConnectOptions, ConnectTo, Context, ContextToken, ContextVar, Delay,
+    Emit, Error as LoopError, EventLoop, ExceptionContext, ExceptionHandler, Executor, Fatal, File, Future,
+    GeneratorOutput, Handle, Job, LoopBuilder, LoopFuture, LoopHandle, LoopTask, Panicked, Protocol, ProtocolRef,
+    Raise, RemoteHandle, ServerOptions, Sleep, SockAddr, Socket, Task, TaskError, TaskRef, Thrown, TimerHandle,
+    Transport, WaitError, Yielder, async_generator, catch_cancelled, fatal,
 };
 pub use loop_executor::{ThreadPoolBuilder, ThreadPoolExecutor};
 pub use policy::{

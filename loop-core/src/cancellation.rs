@@ -31,6 +31,11 @@ pub fn is_pending() -> bool {
     with_current(|header| header.local.has(Flag::Cancel) && !header.local.has(Flag::Fresh)).unwrap_or(false)
 }
 
+/// Whether a request stands that the current task made to itself in this very step: awaits act on it from the next one on.
+pub(crate) fn is_fresh() -> bool {
+    with_current(|header| header.local.has(Flag::Cancel) && header.local.has(Flag::Fresh)).unwrap_or(false)
+}
+
 /// Takes the standing request of the current task, if there is one to act on. The count that `cancelling` gives stays.
 #[must_use = "the request is gone from the task: act upon it, or raise it again"]
 pub fn take() -> Option<Cancelled> {

@@ -84,6 +84,15 @@ pub enum Error {
     /// Every address of the peer failed, each for its own reason (`Multiple exceptions: ..`).
     #[error("every address failed: {}", join(.0))]
     Connect(Vec<io::Error>),
+    /// A step of an async generator while another one is under way.
+    #[error("asynchronous generator is already running")]
+    GeneratorRunning,
+    /// An async generator gave another value after it was closed; it was dropped where it stood.
+    #[error("async generator ignored GeneratorExit")]
+    IgnoredGeneratorExit,
+    /// What an `emit` failed with, let through by the generator's body.
+    #[error("{0}")]
+    Thrown(#[from] crate::asyncgen::Thrown),
     /// A future or task that was awaited did not end with a value.
     #[error(transparent)]
     Task(#[from] TaskError),

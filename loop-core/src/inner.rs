@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::asyncgen::Registry;
 use crate::at_close::AtCloseList;
 use crate::backend::{Backend, Capabilities};
 use crate::default_executor::DefaultExecutor;
@@ -47,6 +48,7 @@ pub(crate) struct Inner {
     pub(crate) watches: crate::watch::Watches,
     /// Open connections and servers.
     pub(crate) at_close: AtCloseList,
+    pub(crate) asyncgens: Registry,
     pub(crate) debug: Cell<bool>,
     pub(crate) slow_callback: Cell<Duration>,
     pub(crate) running: Cell<bool>,
@@ -84,6 +86,7 @@ impl Inner {
             executor,
             watches: crate::watch::Watches::default(),
             at_close: AtCloseList::default(),
+            asyncgens: Registry::default(),
             debug: Cell::new(debug),
             slow_callback: Cell::new(Duration::from_millis(100)),
             running: Cell::new(false),
@@ -286,6 +289,7 @@ impl Inner {
         self.ready.take().into_iter().for_each(|entry| finally.dispose(entry));
         let timers = self.timers.borrow_mut().clear();
         timers.into_iter().for_each(|target| finally.dispose(target));
+        self.asyncgens.close(&mut finally);
         self.orphan_tasks(&mut finally);
         self.watches.take().into_iter().for_each(|watch| finally.dispose(watch));
         self.at_close.take().into_iter().for_each(|it| it.loop_closed(&mut finally));

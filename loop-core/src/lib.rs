@@ -61,6 +61,7 @@
 //! `testing::CheckedBackend` watches every operation of a test run.
 
 mod address;
+mod asyncgen;
 mod at_close;
 mod backend;
 mod buffer;
@@ -110,6 +111,7 @@ mod waiters;
 mod watch;
 
 pub use address::Address;
+pub use asyncgen::{Aclose, Anext, AsyncGenerator, Emit, GeneratorOutput, Thrown, Yielder, async_generator};
 pub use backend::{Backend, Capabilities, Unpark, Wait};
 pub use buffer::{Chunk, ChunkSource, ReceivePool};
 pub use builder::LoopBuilder;

@@ -1,5 +1,5 @@
 //! What is done between the end of the main coroutine and that of the loop, in this order: the tasks that are left are
-//! cancelled and awaited; the default executor is shut down.
+//! cancelled and awaited; the async generators that are open are closed; the default executor is shut down.
 //!
 //! A step that fails does not keep the next one from being taken.
 
@@ -17,8 +17,9 @@ pub(super) fn shut_down(event_loop: &EventLoop, executor_timeout: Duration) -> R
         return Ok(());
     }
     let tasks = cancel_tasks(event_loop);
+    let generators = event_loop.run_until_complete(event_loop.shutdown_asyncgens());
     let executor = shut_down_executor(event_loop, executor_timeout);
-    tasks.and(executor)
+    tasks.and(generators.map_err(Into::into)).and(executor)
 }
 
 /// Cancels every task and waits for all of them, without a limit: one may take its time over its clean-up, or refuse.
