@@ -103,6 +103,8 @@ async def a_queued_job_that_is_cancelled_never_runs():
     third = loop.run_in_executor(pool, ran.append, "third")
     trace("cancel:", second.cancel())
     await attempt_await("second", second)
+    # The pool is told by a done callback.
+    await asyncio.sleep(0)
     gate.set()
     await first
     await third

@@ -150,6 +150,7 @@ fn a_queued_job_that_is_cancelled_never_runs() {
         let third = lp.run_in_executor(Some(&pool), runs("third"))?;
         trace!("cancel: {}", second.cancel().show());
         attempt("second", second.await);
+        yield_now().await;
         open.send(())?;
         first.await?;
         third.await?;

@@ -20,6 +20,7 @@ mod cancellation;
 mod exceptions;
 mod executor;
 mod futures;
+mod generators;
 mod life_cycle;
 mod passes;
 mod policy;

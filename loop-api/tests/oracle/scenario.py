@@ -116,6 +116,8 @@ ERRORS = [
     (r"ConnectionResetError", "ConnectionResetError"),
     (r"BrokenPipeError", "BrokenPipeError"),
     (r"FileNotFoundError", "FileNotFoundError"),
+    (r"RuntimeError: anext\(\): asynchronous generator is already", "RuntimeError: generator is already running"),
+    (r"RuntimeError: async generator ignored", "RuntimeError: async generator ignored GeneratorExit"),
     (r"TimeoutError", "TimeoutError"),
     (r"CancelledError: <Future", "CancelledError"),
 ]
