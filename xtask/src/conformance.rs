@@ -32,10 +32,11 @@ pub(crate) struct Options {
 ///
 /// # Errors
 ///
-/// What was asked for cannot be done here, and why.
+/// What was asked for cannot be done here, and why; that a trace is not what was recorded.
 pub(crate) fn run(options: Options) -> Result<bool, String> {
     let unchanged = !options.record || record(&options.python)?;
-    Ok(test::run_oracle(options.filter, options.backend)? && unchanged)
+    let agree = test::run_oracle(options.filter, options.backend)?;
+    if unchanged { Ok(agree) } else { Err("CPython's traces are not those that were recorded: see above".to_owned()) }
 }
 
 /// Records the traces anew; whether they are as they were.

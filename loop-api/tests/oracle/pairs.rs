@@ -12,11 +12,14 @@ struct Half {
     rows: Vec<String>,
 }
 
-/// The subjects, as the files beside this one tell.
+/// The subjects, as the files beside this one tell: whatever has scenarios in Python, or a trace.
 fn subjects() -> BTreeSet<String> {
     let files = fs::read_dir(directory()).expect("the directory of the scenarios").flatten();
-    let files = files.map(|file| file.path()).filter(|path| path.extension().is_some_and(|ending| ending == "trace"));
-    files.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect()
+    let subjects = files.filter_map(|file| {
+        let name = file.file_name().into_string().ok()?;
+        name.strip_suffix(".trace").or_else(|| name.strip_suffix(".py")).map(str::to_owned)
+    });
+    subjects.filter(|name| name != "scenario" && name != "record").collect()
 }
 
 fn source(file: &str) -> String {
