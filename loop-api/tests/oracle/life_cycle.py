@@ -94,7 +94,7 @@ def stop_is_never_an_error(loop):
 
 @scenario("LIFE-09")
 def a_stopped_loop_goes_on_where_it_was(loop):
-    loop.call_later(0.02, lambda: (trace("timer"), loop.stop()))
+    loop.call_later(0.3, lambda: (trace("timer"), loop.stop()))
 
     async def work():
         trace("task begins")

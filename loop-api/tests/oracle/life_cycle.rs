@@ -161,7 +161,7 @@ fn stop_is_never_an_error() {
 fn a_stopped_loop_goes_on_where_it_was() {
     on_a_loop(|lp| {
         let stops = lp.clone();
-        lp.call_later(Duration::from_millis(20), move || {
+        lp.call_later(Duration::from_millis(300), move || {
             trace!("timer");
             stops.stop();
         })?;

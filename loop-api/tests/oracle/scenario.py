@@ -105,6 +105,7 @@ ERRORS = [
     (r"RuntimeError: There is no current event loop in thread", "RuntimeError: There is no current event loop"),
     (r"RuntimeError: Task cannot await on itself", "RuntimeError: Task cannot await on itself"),
     (r"RuntimeError: Task .* attached to a different loop", "RuntimeError: attached to a different loop"),
+    # One mistake has two names there.
     (r"ValueError: The future belongs to a different loop", "RuntimeError: attached to a different loop"),
     (r"RuntimeError: (asyncio.run|Runner.run)\(\) cannot be called", "RuntimeError: another loop is running"),
     (r"RuntimeError: Cannot run the event loop while another", "RuntimeError: another loop is running"),

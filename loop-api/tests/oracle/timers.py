@@ -9,9 +9,10 @@ from scenario import attempt, attempt_await, one_pass, scenario, trace
 
 @scenario("TIME-04")
 def timers_fire_by_deadline(loop):
-    loop.call_later(0.03, lambda: (trace("third"), loop.stop()))
-    loop.call_later(0.01, trace, "first")
-    loop.call_later(0.02, trace, "second")
+    now = loop.time()
+    loop.call_at(now + 0.03, lambda: (trace("third"), loop.stop()))
+    loop.call_at(now + 0.01, trace, "first")
+    loop.call_at(now + 0.02, trace, "second")
     loop.run_forever()
 
 
@@ -81,11 +82,11 @@ def cancelling_a_timer_that_ran_disturbs_nothing(loop):
 
 @scenario("TIME-12")
 def timers_outlast_a_run(loop):
-    loop.call_later(0.001, trace, "overdue at the second run")
+    loop.call_later(0.3, trace, "overdue at the second run")
     loop.call_soon(trace, "first run")
     loop.stop()
     loop.run_forever()
-    time.sleep(0.01)
+    time.sleep(0.31)
     loop.call_soon(trace, "ready at the second run")
     one_pass(loop)
 
@@ -162,9 +163,9 @@ async def sleepers_wake_by_deadline():
         trace(name)
 
     tasks = [
-        asyncio.create_task(sleeper("third", 0.03)),
-        asyncio.create_task(sleeper("first", 0.01)),
-        asyncio.create_task(sleeper("second", 0.02)),
+        asyncio.create_task(sleeper("third", 0.3)),
+        asyncio.create_task(sleeper("first", 0.1)),
+        asyncio.create_task(sleeper("second", 0.2)),
     ]
     for task in tasks:
         await task

@@ -12,13 +12,14 @@ use crate::stage::{Show, attempt, in_a_fast_task, in_a_task, on_a_fast_loop, on_
 #[test]
 fn timers_fire_by_deadline() {
     on_a_loop(|lp| {
-        let stops = lp.clone();
-        lp.call_later(0.03, move || {
+        let (now, stops) = (lp.time(), lp.clone());
+        let after = |milliseconds| now + Duration::from_millis(milliseconds);
+        lp.call_at(after(30), move || {
             trace!("third");
             stops.stop();
         })?;
-        lp.call_later(0.01, || trace!("first"))?;
-        lp.call_later(0.02, || trace!("second"))?;
+        lp.call_at(after(10), || trace!("first"))?;
+        lp.call_at(after(20), || trace!("second"))?;
         lp.run_forever()?;
         Ok(())
     });
@@ -131,11 +132,11 @@ fn cancelling_a_timer_that_ran_disturbs_nothing() {
 #[test]
 fn timers_outlast_a_run() {
     on_a_loop(|lp| {
-        lp.call_later(0.001, || trace!("overdue at the second run"))?;
+        lp.call_later(0.3, || trace!("overdue at the second run"))?;
         lp.call_soon(|| trace!("first run"))?;
         lp.stop();
         lp.run_forever()?;
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(Duration::from_millis(310));
         lp.call_soon(|| trace!("ready at the second run"))?;
         one_pass(lp)?;
         Ok(())
@@ -249,7 +250,7 @@ fn sleepers_of_zero_take_turns() {
 fn sleepers_wake_by_deadline() {
     in_a_fast_task(async || {
         let mut tasks = Vec::new();
-        for (name, delay) in [("third", 0.03), ("first", 0.01), ("second", 0.02)] {
+        for (name, delay) in [("third", 0.3), ("first", 0.1), ("second", 0.2)] {
             tasks.push(create_task(async move {
                 sleep(delay).await.unwrap();
                 trace!("{name}");
