@@ -107,6 +107,7 @@ mod task;
 pub mod testing;
 mod timers;
 mod transport;
+mod turn;
 mod waiters;
 mod watch;
 

@@ -21,16 +21,18 @@ use crate::event_loop::EventLoop;
 use crate::fd::FdKey;
 use crate::inner::Inner;
 use crate::op::{AddrBuf, Op, Outcome};
+use crate::turn::Turns;
 
 /// A socket registered with a loop: non-blocking, and closed when dropped.
 pub struct Socket {
     inner: Rc<Inner>,
     fd: Option<FdKey>,
+    receives: Turns,
 }
 
 impl Socket {
     pub(crate) fn from_key(inner: &Rc<Inner>, fd: FdKey) -> Self {
-        Self { inner: Rc::clone(inner), fd: Some(fd) }
+        Self { inner: Rc::clone(inner), fd: Some(fd), receives: Turns::default() }
     }
 
     /// The key, which this owns until it is dropped or taken.
@@ -228,6 +230,7 @@ impl EventLoop {
         if let Err(error) = self.own(socket) {
             return (Err(error), buf);
         }
+        let _turn = socket.receives.take().await;
         self.inner.settled(socket.key()).await;
         if let Some(kept) = self.inner.take_stash(socket.key(), limit) {
             buf.extend_from_slice(&kept);

@@ -31,6 +31,12 @@ pub(crate) struct Options {
     /// Leave out the loom models, which take long
     #[arg(long)]
     skip_loom: bool,
+    /// How many random scripts are played on every backend, instead of some thousands
+    #[arg(long, value_name = "N")]
+    scripts: Option<u64>,
+    /// Play the one random script of this seed, which a failure names
+    #[arg(long, value_name = "SEED", conflicts_with = "scripts")]
+    script_seed: Option<u64>,
     /// Run the unit and integration tests under a sanitizer, and nothing else (needs a nightly toolchain)
     #[arg(long)]
     sanitizer: Option<Sanitizer>,

@@ -217,6 +217,8 @@ impl Connection {
     /// The operation is over.
     fn received_last(self: &Rc<Self>, result: io::Result<Outcome>) {
         self.reading.op.set(None);
+        // What it was told of is for the next operation to be told of again.
+        self.reading.readable.set(false);
         if matches!(&result, Err(error) if error.raw_os_error() == Some(libc::ECANCELED)) {
             // It was taken back for a pause, which may be over.
             return self.arm();

@@ -68,7 +68,14 @@ impl Suite<'_> {
             } else {
                 let args = ["-p", API, "--features", "testing", "--no-fail-fast", "--test", tests];
                 let cargo = self.build.cargo("test", args);
-                let cargo = cargo.env("LOOP_BACKEND", backend.name()).env("LOOP_CHECKED", "1");
+                let mut cargo = cargo.env("LOOP_BACKEND", backend.name()).env("LOOP_CHECKED", "1");
+                for (variable, value) in
+                    [("LOOP_SCRIPTS", self.options.scripts), ("LOOP_SCRIPT_SEED", self.options.script_seed)]
+                {
+                    if let Some(value) = value {
+                        cargo = cargo.env(variable, value.to_string());
+                    }
+                }
                 self.harness(step, Some(backend), cargo);
             }
         }
