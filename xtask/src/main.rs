@@ -3,6 +3,7 @@
 //! - `test` runs everything that can fail: [`mod@test`] has the steps, [`backend`] finds out which
 //!   backends work here, [`counts`] and [`report`] add up and print what came out;
 //! - `conformance` runs the scenarios that are written for CPython too, and records what CPython does: [`conformance`];
+//! - `bench` measures this loop and its peers on the same work: [`bench`];
 //! - `ci` is what a change must pass, in the order in which a failure is cheapest: [`ci`].
 //!
 //! All of it is cargo, started by [`cargo`] with a time limit; [`interrupt`] makes sure that
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod backend;
+mod bench;
 mod cargo;
 mod ci;
 mod conformance;
@@ -39,6 +41,8 @@ enum Command {
     Test(test::Options),
     /// Run the paired scenarios on every backend, against the traces recorded with CPython
     Conformance(conformance::Options),
+    /// Measure this loop and its peers on the same work, side by side: `--quick` for two minutes, `--help` for the rest
+    Bench(bench::Options),
     /// Run what a change must pass: format, clippy, docs, then the tests; stop at the first failure
     Ci,
 }
@@ -48,6 +52,7 @@ fn main() -> ExitCode {
         match Cli::parse().command {
             Command::Test(options) => test::run(&options),
             Command::Conformance(options) => conformance::run(options),
+            Command::Bench(options) => bench::run(&options),
             Command::Ci => ci::run(),
         }
     });
