@@ -113,7 +113,7 @@ fn measure(options: &Options, contests: &[Contest]) -> (Figures, Vec<String>) {
 /// One's turn.
 fn turn(contest: &Contest, entrant: &Entrant, effort: Effort) -> Result<Vec<Sample>, String> {
     match contest.workload.kind {
-        Kind::Process => {
+        Kind::Process | Kind::Threads => {
             child::start_measure(entrant.peer.name, contest.workload.name, &contest.params, effort.budget())
         }
         Kind::Echo => echo::measure(entrant, &contest.params, effort.window()),

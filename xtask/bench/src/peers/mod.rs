@@ -5,8 +5,14 @@ use std::net::SocketAddr;
 
 use crate::workloads::Measure;
 
+mod compio;
+mod glommio;
+mod monoio;
 mod ours;
-
+mod raw_epoll;
+mod raw_uring;
+mod rayon;
+mod smol;
 mod tokio;
 
 pub(crate) use ours::{On, Ours, new_loop};
@@ -49,7 +55,19 @@ pub(crate) const BUFFER: usize = 64 * 1024;
 
 /// Everyone. A comparison is with those that are neither ours nor a lower bound.
 pub(crate) fn all() -> &'static [Peer] {
-    const ALL: &[Peer] = &[ours::EPOLL, ours::URING, tokio::PEER];
+    const ALL: &[Peer] = &[
+        ours::EPOLL,
+        ours::URING,
+        tokio::PEER,
+        smol::PEER,
+        monoio::URING,
+        monoio::LEGACY,
+        compio::PEER,
+        glommio::PEER,
+        rayon::PEER,
+        raw_epoll::PEER,
+        raw_uring::PEER,
+    ];
     ALL
 }
 

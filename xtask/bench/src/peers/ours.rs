@@ -6,7 +6,7 @@ use std::time::Duration;
 use loop_api::{BackendKind, EventLoop, LoopFuture, LoopOptions};
 
 use super::{EchoServer, Peer};
-use crate::runtime::Runtime;
+use crate::runtime::{Pool, Runtime};
 use crate::workloads;
 
 mod echo;
@@ -36,7 +36,7 @@ pub(super) const EPOLL: Peer = Peer {
     about: "this project's loop on epoll",
     backend: Some("epoll"),
     available: available::<Epoll>,
-    measures: &[workloads::tasks::<Ours<Epoll>>, workloads::callbacks::<Epoll>],
+    measures: &[workloads::tasks::<Ours<Epoll>>, workloads::callbacks::<Epoll>, workloads::pool::<Ours<Epoll>>],
     echo: &servers::<Epoll>(),
 };
 
@@ -45,7 +45,7 @@ pub(super) const URING: Peer = Peer {
     about: "this project's loop on io_uring",
     backend: Some("uring"),
     available: available::<Uring>,
-    measures: &[workloads::tasks::<Ours<Uring>>, workloads::callbacks::<Uring>],
+    measures: &[workloads::tasks::<Ours<Uring>>, workloads::callbacks::<Uring>, workloads::pool::<Ours<Uring>>],
     echo: &servers::<Uring>(),
 };
 
@@ -95,5 +95,17 @@ impl<B: On> Runtime for Ours<B> {
         let receiver = future.clone();
         let send = move |value| future.set_result(value).expect("the future is pending");
         (send, async move { receiver.await.expect("it is never cancelled") })
+    }
+}
+
+impl<B: On> Pool for Ours<B> {
+    fn block_on<F: Future>(future: F) -> F::Output {
+        <Self as Runtime>::block_on(future)
+    }
+
+    fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> impl Future<Output = T> + 'static {
+        let lp = loop_api::get_running_loop().expect("a loop runs here");
+        let outcome = lp.run_in_executor(None, work).expect("the executor takes work");
+        async { outcome.await.expect("the work does not panic") }
     }
 }

@@ -12,15 +12,15 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime as CurrentThread};
 
 use super::{Announce, BUFFER, EchoServer, Peer, anywhere};
-use crate::runtime::Runtime;
+use crate::runtime::{Pool, Runtime};
 use crate::workloads;
 
 pub(super) const PEER: Peer = Peer {
     name: "tokio",
-    about: "tokio, current_thread",
+    about: "tokio 1, current_thread",
     backend: None,
     available: anywhere,
-    measures: &[workloads::tasks::<Tokio>],
+    measures: &[workloads::tasks::<Tokio>, workloads::pool::<Tokio>],
     echo: &[EchoServer { style: "", serve }],
 };
 
@@ -73,6 +73,17 @@ impl Runtime for Tokio {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let send = move |value| assert!(sender.send(value).is_ok(), "the receiver waits");
         (send, async { receiver.await.expect("the sender sends") })
+    }
+}
+
+impl Pool for Tokio {
+    fn block_on<F: Future>(future: F) -> F::Output {
+        <Self as Runtime>::block_on(future)
+    }
+
+    fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> impl Future<Output = T> + 'static {
+        let task = tokio::task::spawn_blocking(work);
+        async { task.await.expect("the work does not panic") }
     }
 }
 

@@ -6,14 +6,19 @@ use crate::figures::Sample;
 use crate::params::Params;
 use crate::peers;
 use crate::plan::Effort;
-use crate::runtime::Runtime;
-use crate::statistics::median;
+use crate::runtime::{Pool, Runtime};
+use crate::statistics::{median, percentile};
 
 mod call_later;
 mod call_soon;
+mod fan_out;
 mod oneshot;
+mod round_trip;
+mod sleep;
+mod sleepers;
 mod spawn_join;
 mod spawn_many;
+mod thread_wake;
 mod timeout;
 mod timers;
 mod wake;
@@ -32,8 +37,10 @@ pub(crate) struct Workload {
 /// How a workload is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// In one process: [`Measure`].
+    /// In one process on one core: [`Measure`].
     Process,
+    /// In one process, which has several threads and all cores: [`Measure`].
+    Threads,
     /// As a server under load.
     Echo,
 }
@@ -59,6 +66,11 @@ pub(crate) const ALL: &[Workload] = &[
     timeout::WORKLOAD,
     timers::WORKLOAD,
     call_later::WORKLOAD,
+    sleep::WORKLOAD,
+    sleepers::WORKLOAD,
+    thread_wake::WORKLOAD,
+    round_trip::WORKLOAD,
+    fan_out::WORKLOAD,
     crate::echo::WORKLOAD,
 ];
 
@@ -72,6 +84,9 @@ pub(crate) fn tasks<R: Runtime>(workload: &str) -> Option<Measure> {
         oneshot::NAME => oneshot::measure::<R>,
         timeout::NAME => timeout::measure::<R>,
         timers::NAME => timers::measure::<R>,
+        sleep::NAME => sleep::measure::<R>,
+        sleepers::NAME => sleepers::measure::<R>,
+        thread_wake::NAME => thread_wake::measure::<R>,
         _ => return None,
     })
 }
@@ -81,6 +96,15 @@ pub(crate) fn callbacks<B: peers::On>(workload: &str) -> Option<Measure> {
     Some(match workload {
         call_soon::NAME => call_soon::measure::<B>,
         call_later::NAME => call_later::measure::<B>,
+        _ => return None,
+    })
+}
+
+/// How a pool does the workload of this name.
+pub(crate) fn pool<P: Pool>(workload: &str) -> Option<Measure> {
+    Some(match workload {
+        round_trip::NAME => round_trip::measure::<P>,
+        fan_out::NAME => fan_out::measure::<P>,
         _ => return None,
     })
 }
@@ -99,6 +123,12 @@ impl Case {
         }
         vec![Sample::nanoseconds(median(&times).expect("there are at least three"))]
     }
+}
+
+/// How late some were, at the median and at the 99th percentile.
+fn lateness(mut late: Vec<Duration>) -> Vec<Sample> {
+    let mut micros = |share| percentile(&mut late, share).unwrap_or_default().as_nanos() as f64 / 1e3;
+    vec![Sample::new("late_p50", "µs", micros(0.5)), Sample::new("late_p99", "µs", micros(0.99))]
 }
 
 /// No sizes to choose.
