@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 use std::{env, thread};
 
 use crate::figures::Sample;
+use crate::machine;
 use crate::params::Params;
 use crate::peers::{self, Peer};
 use crate::workloads::{self, Case, Kind};
-use crate::{load, machine};
 
 /// How long a measurement may take beyond what it was asked to.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The part that measures a peer on a workload.
 pub(crate) fn measure(peer: &str, workload: &str, params: Params, millis: u64) -> Result<(), String> {
@@ -30,22 +30,22 @@ pub(crate) fn measure(peer: &str, workload: &str, params: Params, millis: u64) -
 }
 
 /// The part that serves.
-pub(crate) fn serve(peer: &str, style: &str) -> Result<(), String> {
+pub(crate) fn serve(peer: &str, style: &str, buffer: usize) -> Result<(), String> {
     machine::pin(first_core()?)?;
     machine::raise_open_files();
     let servers = find(peer)?.echo;
     let server = servers.iter().find(|server| server.style == style);
     let server = server.ok_or_else(|| format!("{peer} has no server of the kind `{style}`"))?;
-    (server.serve)(announce).map_err(|error| format!("{peer} {style}: {error}"))
+    (server.serve)(announce, buffer).map_err(|error| format!("{peer} {style}: {error}"))
 }
 
-/// The part that is the load.
-pub(crate) fn load(options: &load::Options) -> Result<(), String> {
+/// The part that is a server's client.
+pub(crate) fn client(run: impl FnOnce() -> Result<Vec<Sample>, String>) -> Result<(), String> {
     if let Some(&last) = machine::cores().last() {
         machine::pin(last)?;
     }
     machine::raise_open_files();
-    say(&load::run(options)?)
+    say(&run()?)
 }
 
 fn first_core() -> Result<usize, String> {
@@ -90,6 +90,13 @@ pub(crate) fn start_load(server: &Server, params: &Params, window: Duration) -> 
     finish(start(&part)?, window * 2 + PATIENCE)
 }
 
+/// Has idle connections to a server, from a process of its own.
+pub(crate) fn start_idle(server: &Server, params: &Params) -> Result<Vec<Sample>, String> {
+    let conns = params.get("conns").to_string();
+    let (port, pid) = (server.port.to_string(), server.child.0.id().to_string());
+    finish(start(&["idle", "--port", &port, "--pid", &pid, "--conns", &conns])?, PATIENCE)
+}
+
 /// A server in a process of its own, which ends with this value.
 pub(crate) struct Server {
     child: Guard,
@@ -98,8 +105,9 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts one, and waits until it listens.
-    pub(crate) fn start(peer: &str, style: &str) -> Result<Self, String> {
-        let mut child = start(&["serve", "--peer", peer, "--style", style])?;
+    pub(crate) fn start(peer: &str, style: &str, buffer: usize) -> Result<Self, String> {
+        let buffer = buffer.to_string();
+        let mut child = start(&["serve", "--peer", peer, "--style", style, "--buffer", &buffer])?;
         let stdout = child.0.stdout.take().ok_or("the server has no output")?;
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line).map_err(|error| error.to_string())?;

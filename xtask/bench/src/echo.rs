@@ -15,7 +15,13 @@ pub(crate) const WORKLOAD: Workload = Workload {
     cases,
 };
 
-const KIB: u64 = 1024;
+/// How much a server reads at once.
+const BUFFER: usize = 64 * 1024;
+
+/// The same where connections are idle and have to be small: what their memory would be but for the buffer is asked.
+const SMALL_BUFFER: usize = 4 * 1024;
+
+pub(crate) const KIB: u64 = 1024;
 
 fn cases(effort: Effort) -> Vec<Params> {
     let mut cases: Vec<(u64, u64, u64)> = vec![(1, 64, 1), (64, 64, 1), (64, 64 * KIB, 1), (64, 64, 16)];
@@ -41,6 +47,16 @@ fn cases(effort: Effort) -> Vec<Params> {
 ///
 /// Either failed, or bytes came back that were not sent.
 pub(crate) fn measure(entrant: &Entrant, params: &Params, window: Duration) -> Result<Vec<Sample>, String> {
-    let server = child::Server::start(entrant.peer.name, entrant.style.unwrap_or_default())?;
+    let server = child::Server::start(entrant.peer.name, entrant.style.unwrap_or_default(), BUFFER)?;
     child::start_load(&server, params, window)
+}
+
+/// Has the server serve, and idle connections to it.
+///
+/// # Errors
+///
+/// As for [`measure`].
+pub(crate) fn measure_idle(entrant: &Entrant, params: &Params) -> Result<Vec<Sample>, String> {
+    let server = child::Server::start(entrant.peer.name, entrant.style.unwrap_or_default(), SMALL_BUFFER)?;
+    child::start_idle(&server, params)
 }

@@ -1,11 +1,11 @@
 //! What `cargo xtask bench` builds and runs: this project's loop and its peers, on the same work, in one run.
 //!
 //! - [`peers`] has one file per peer: what it implements of [`runtime`], how it serves an echo, what it is called;
-//! - [`workloads`] has one file per workload, written once for whatever implements [`runtime`]; [`echo`] is the one that
-//!   takes two processes, a server and the generator of [`load`];
+//! - [`workloads`] has one file per workload, written once for whatever implements [`runtime`]; [`echo`] and [`idle`] are
+//!   those that take two processes, a server and its client: the generator of [`load`], or idle connections;
 //! - [`method`] is how they are measured: each in a process of its own ([`child`]), pinned ([`machine`]), the peers in
 //!   turns, round by round;
-//! - [`figures`] is what comes out, [`table`] how it is shown.
+//! - [`figures`] is what comes out, [`table`] how it is shown, [`report`] how it is kept.
 //!
 //! To add a peer: a file in `peers/`, and its line in `peers::all`.
 
@@ -21,12 +21,15 @@ mod child;
 mod clock;
 mod echo;
 mod figures;
+mod idle;
 mod load;
 mod machine;
+mod memory;
 mod method;
 mod params;
 mod peers;
 mod plan;
+mod report;
 mod runtime;
 mod statistics;
 mod table;
@@ -69,6 +72,9 @@ pub(crate) struct Options {
     /// Write a line of JSON per figure to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write a page with tables and plots to this directory
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
     /// Show what there is to measure, and measure nothing
     #[arg(long)]
     list: bool,
@@ -106,10 +112,16 @@ enum Part {
         peer: String,
         #[arg(long)]
         style: String,
+        /// How much is read at once
+        #[arg(long)]
+        buffer: usize,
     },
     /// The load on an echo server
     #[command(hide = true)]
     Load(load::Options),
+    /// Idle connections to an echo server
+    #[command(hide = true)]
+    Idle(idle::Options),
 }
 
 fn main() -> ExitCode {
@@ -117,8 +129,9 @@ fn main() -> ExitCode {
     let outcome = match cli.part {
         None => method::run(&cli.options),
         Some(Part::Measure { peer, workload, params, millis }) => child::measure(&peer, &workload, params, millis),
-        Some(Part::Serve { peer, style }) => child::serve(&peer, &style),
-        Some(Part::Load(options)) => child::load(&options),
+        Some(Part::Serve { peer, style, buffer }) => child::serve(&peer, &style, buffer),
+        Some(Part::Load(options)) => child::client(|| load::run(&options)),
+        Some(Part::Idle(options)) => child::client(|| idle::run(&options)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

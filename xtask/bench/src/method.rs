@@ -13,7 +13,7 @@ use crate::figures::{Figures, Sample};
 use crate::machine::{self, Speed};
 use crate::plan::{self, Contest, Effort, Entrant};
 use crate::workloads::Kind;
-use crate::{Options, child, echo, peers, table};
+use crate::{Options, child, echo, peers, report, table};
 
 /// By how many percent the machine may differ from the start to the end.
 const TOLERABLE_DRIFT: f64 = 10.0;
@@ -57,6 +57,10 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     }
     if let Some(file) = &options.json {
         fs::write(file, figures.json_lines()).map_err(|error| format!("{}: {error}", file.display()))?;
+    }
+    if let Some(directory) = &options.report {
+        report::write(directory, &figures, &report::Stamp::now(options, &before, &after, &failures))?;
+        println!("the report is {}", directory.join("README.md").display());
     }
     if figures.series.is_empty() { Err("nothing could be measured".to_owned()) } else { Ok(()) }
 }
@@ -116,6 +120,7 @@ fn turn(contest: &Contest, entrant: &Entrant, effort: Effort) -> Result<Vec<Samp
         Kind::Process | Kind::Threads => {
             child::start_measure(entrant.peer.name, contest.workload.name, &contest.params, effort.budget())
         }
+        Kind::Idle => echo::measure_idle(entrant, &contest.params),
         Kind::Echo => echo::measure(entrant, &contest.params, effort.window()),
     }
 }

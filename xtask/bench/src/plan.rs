@@ -19,8 +19,8 @@ impl Effort {
     /// How long one measurement of a load on a server lasts.
     pub(crate) fn window(self) -> Duration {
         Duration::from_millis(match self {
-            Self::Quick => 300,
-            Self::Default => 500,
+            Self::Quick => 200,
+            Self::Default => 1000,
             Self::Full => 2000,
         })
     }
@@ -28,7 +28,7 @@ impl Effort {
     /// How long a workload is repeated for one measurement.
     pub(crate) fn budget(self) -> Duration {
         Duration::from_millis(match self {
-            Self::Quick => 100,
+            Self::Quick => 60,
             Self::Default => 400,
             Self::Full => 1000,
         })
@@ -99,7 +99,7 @@ pub(crate) fn contests(options: &Options, can_run: impl Fn(&Peer) -> bool) -> Re
 /// As what a peer takes part in a workload.
 fn entrants(peer: &'static Peer, workload: &Workload) -> Vec<Entrant> {
     match workload.kind {
-        Kind::Echo => peer.echo.iter().map(|server| Entrant { peer, style: Some(server.style) }).collect(),
+        Kind::Echo | Kind::Idle => peer.echo.iter().map(|server| Entrant { peer, style: Some(server.style) }).collect(),
         _ if peer.measure(workload.name).is_some() => vec![Entrant { peer, style: None }],
         _ => Vec::new(),
     }

@@ -7,15 +7,40 @@ use crate::peers;
 
 /// The whole table.
 pub(crate) fn render(figures: &Figures) -> String {
+    let series: Vec<&Series> = figures.series.iter().collect();
     let mut text = String::new();
-    let mut rest: Vec<&Series> = figures.series.iter().collect();
-    while let Some(&first) = rest.first() {
-        let (block, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(|series| series.same_work(first));
-        _ = writeln!(text, "\n{} {}", first.workload, first.params);
-        text.push_str(&render_block(&block));
-        rest = others;
+    for (title, rows) in blocks(series) {
+        _ = writeln!(text, "\n{title}");
+        text.push_str(&align(&rows));
     }
     text
+}
+
+/// The same for a page: of one workload.
+pub(crate) fn markdown(series: &[&Series]) -> String {
+    let mut text = String::new();
+    for (title, rows) in blocks(series.to_vec()) {
+        _ = writeln!(text, "\n**{title}**\n");
+        for (number, row) in rows.iter().enumerate() {
+            _ = writeln!(text, "| {} |", row.join(" | "));
+            if number == 0 {
+                _ = writeln!(text, "|---|{}", "---:|".repeat(row.len() - 1));
+            }
+        }
+    }
+    text
+}
+
+/// A title and rows for each load.
+fn blocks(mut rest: Vec<&Series>) -> Vec<(String, Vec<Vec<String>>)> {
+    let mut blocks = Vec::new();
+    while let Some(&first) = rest.first() {
+        let (block, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(|series| series.same_work(first));
+        let title = format!("{} {}", first.workload, first.params);
+        blocks.push((title.trim_end().to_owned(), rows(&block)));
+        rest = others;
+    }
+    blocks
 }
 
 /// The best of those whom one would take instead: neither ours nor a lower bound.
@@ -24,7 +49,7 @@ fn compared<'a>(block: &[&'a Series], metric: &str) -> Vec<&'a Series> {
 }
 
 /// The lines of one load. The first metric decides the order and has the ratio.
-fn render_block(block: &[&Series]) -> String {
+fn rows(block: &[&Series]) -> Vec<Vec<String>> {
     let mut metrics: Vec<&str> = Vec::new();
     let mut names: Vec<&str> = Vec::new();
     for series in block {
@@ -35,7 +60,7 @@ fn render_block(block: &[&Series]) -> String {
             names.push(&series.peer);
         }
     }
-    let Some(&main) = metrics.first() else { return String::new() };
+    let Some(&main) = metrics.first() else { return Vec::new() };
     let find = |peer: &str, metric: &str| block.iter().copied().find(|s| s.peer == peer && s.metric == metric);
     let rank = |peer: &&str| {
         let median = find(peer, main).and_then(|series| Some(series.figure()?.median)).unwrap_or(f64::INFINITY);
@@ -64,7 +89,7 @@ fn render_block(block: &[&Series]) -> String {
         }
         rows.push(row);
     }
-    align(&rows)
+    rows
 }
 
 /// Columns of even width: the first to the left, figures to the right.

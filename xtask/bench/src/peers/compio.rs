@@ -9,7 +9,7 @@ use compio::driver::ProactorBuilder;
 use compio::io::{AsyncRead as _, AsyncWriteExt as _};
 use compio::net::TcpListener;
 
-use super::{Announce, BUFFER, EchoServer, Peer};
+use super::{Announce, EchoServer, Peer};
 use crate::runtime::{Pool, Runtime};
 use crate::workloads;
 
@@ -68,7 +68,7 @@ impl Pool for Compio {
     }
 }
 
-fn serve(announce: Announce) -> io::Result<()> {
+fn serve(announce: Announce, size: usize) -> io::Result<()> {
     block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         announce(listener.local_addr()?);
@@ -76,7 +76,7 @@ fn serve(announce: Announce) -> io::Result<()> {
             let (mut stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
             let connection = async move {
-                let mut buffer = Vec::with_capacity(BUFFER);
+                let mut buffer = Vec::with_capacity(size);
                 loop {
                     let BufResult(result, read) = stream.read(buffer).await;
                     let Ok(count @ 1..) = result else { return };

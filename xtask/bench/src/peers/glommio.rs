@@ -7,7 +7,7 @@ use futures_lite::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use glommio::net::TcpListener;
 use glommio::{GlommioError, LocalExecutor, LocalExecutorBuilder, Placement};
 
-use super::{Announce, BUFFER, EchoServer, Peer};
+use super::{Announce, EchoServer, Peer};
 use crate::runtime::{Pool, Runtime};
 use crate::workloads;
 
@@ -71,7 +71,7 @@ fn failed(error: GlommioError<()>) -> io::Error {
     io::Error::other(error.to_string())
 }
 
-fn serve(announce: Announce) -> io::Result<()> {
+fn serve(announce: Announce, size: usize) -> io::Result<()> {
     block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").map_err(failed)?;
         announce(listener.local_addr().map_err(failed)?);
@@ -79,7 +79,7 @@ fn serve(announce: Announce) -> io::Result<()> {
             let mut stream = listener.accept().await.map_err(failed)?;
             stream.set_nodelay(true).map_err(failed)?;
             let connection = async move {
-                let mut buffer = vec![0; BUFFER];
+                let mut buffer = vec![0; size];
                 while let Ok(count @ 1..) = stream.read(&mut buffer).await {
                     if stream.write_all(&buffer[..count]).await.is_err() {
                         return;

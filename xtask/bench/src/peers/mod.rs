@@ -39,19 +39,16 @@ impl Peer {
     }
 }
 
-/// An echo server, at 127.0.0.1 and any port, with TCP_NODELAY, and 64 KiB where a buffer's size has to be chosen.
+/// An echo server, at 127.0.0.1 and any port, with TCP_NODELAY.
 pub(crate) struct EchoServer {
     /// What kind of program it is; empty where there is one kind only.
     pub(crate) style: &'static str,
-    /// Serves for ever, having said where.
-    pub(crate) serve: fn(Announce) -> io::Result<()>,
+    /// Serves for ever, having said where. The number is how many bytes to read at once, for who has to choose.
+    pub(crate) serve: fn(Announce, usize) -> io::Result<()>,
 }
 
 /// Says where a server listens.
 pub(crate) type Announce = fn(SocketAddr);
-
-/// How much an echo server reads at once.
-pub(crate) const BUFFER: usize = 64 * 1024;
 
 /// Everyone. A comparison is with those that are neither ours nor a lower bound.
 pub(crate) fn all() -> &'static [Peer] {

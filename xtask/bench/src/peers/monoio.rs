@@ -11,7 +11,7 @@ use monoio::net::TcpListener;
 use monoio::time::TimeDriver;
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
 
-use super::{Announce, BUFFER, EchoServer, Peer, anywhere};
+use super::{Announce, EchoServer, Peer, anywhere};
 use crate::runtime::{Pool, Runtime};
 use crate::workloads;
 
@@ -92,7 +92,7 @@ impl<D: Driver> Pool for Monoio<D> {
     }
 }
 
-fn serve<D: Driver>(announce: Announce) -> io::Result<()> {
+fn serve<D: Driver>(announce: Announce, size: usize) -> io::Result<()> {
     D::block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         announce(listener.local_addr()?);
@@ -100,7 +100,7 @@ fn serve<D: Driver>(announce: Announce) -> io::Result<()> {
             let (mut stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
             monoio::spawn(async move {
-                let mut buffer = vec![0; BUFFER];
+                let mut buffer = vec![0; size];
                 loop {
                     let (result, read) = stream.read(buffer).await;
                     let Ok(count @ 1..) = result else { return };

@@ -8,7 +8,7 @@ use rustix::event::epoll;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use slab::Slab;
 
-use super::{Announce, BUFFER, EchoServer, Peer, anywhere};
+use super::{Announce, EchoServer, Peer, anywhere};
 
 pub(super) const PEER: Peer = Peer {
     name: "raw-epoll",
@@ -28,7 +28,7 @@ struct Connection {
 /// The listener's place among the events.
 const LISTENER: u64 = u64::MAX;
 
-fn serve(announce: Announce) -> io::Result<()> {
+fn serve(announce: Announce, size: usize) -> io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     listener.set_nonblocking(true)?;
     announce(listener.local_addr()?);
@@ -37,7 +37,7 @@ fn serve(announce: Announce) -> io::Result<()> {
 
     let mut connections: Slab<Connection> = Slab::new();
     let mut events = Vec::with_capacity(1024);
-    let mut buffer = vec![0; BUFFER];
+    let mut buffer = vec![0; size];
     loop {
         events.clear();
         epoll::wait(&epoll, spare_capacity(&mut events), None)?;

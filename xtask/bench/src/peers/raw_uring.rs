@@ -10,7 +10,7 @@ use io_uring::squeue::Entry;
 use io_uring::{IoUring, opcode, types};
 use slab::Slab;
 
-use super::{Announce, BUFFER, EchoServer, Peer};
+use super::{Announce, EchoServer, Peer};
 
 pub(super) const PEER: Peer = Peer {
     name: "raw-uring",
@@ -44,7 +44,7 @@ fn available() -> Result<(), String> {
     ring().map(drop).map_err(|error| error.to_string())
 }
 
-fn serve(announce: Announce) -> io::Result<()> {
+fn serve(announce: Announce, size: usize) -> io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     announce(listener.local_addr()?);
     let mut ring = ring()?;
@@ -60,7 +60,7 @@ fn serve(announce: Announce) -> io::Result<()> {
         completions.extend(ring.completion().map(|entry| (entry.user_data(), entry.result(), entry.flags())));
         for (mark, result, flags) in completions.drain(..) {
             if mark == LISTENER {
-                if let Some(connection) = accepted(result)? {
+                if let Some(connection) = accepted(result, size)? {
                     let key = connections.insert(connection);
                     next.push(connections[key].next(key));
                 }
@@ -94,7 +94,7 @@ fn push(ring: &mut IoUring, entry: &Entry) -> io::Result<()> {
     }
 }
 
-fn accepted(result: i32) -> io::Result<Option<Connection>> {
+fn accepted(result: i32, size: usize) -> io::Result<Option<Connection>> {
     if result < 0 {
         let error = io::Error::from_raw_os_error(-result);
         return if error.kind() == io::ErrorKind::ConnectionAborted { Ok(None) } else { Err(error) };
@@ -102,7 +102,7 @@ fn accepted(result: i32) -> io::Result<Option<Connection>> {
     // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
     let stream = unsafe { TcpStream::from_raw_fd(result) };
     stream.set_nodelay(true)?;
-    Ok(Some(Connection { stream, buffer: vec![0; BUFFER].into_boxed_slice(), received: 0, sent: 0 }))
+    Ok(Some(Connection { stream, buffer: vec![0; size].into_boxed_slice(), received: 0, sent: 0 }))
 }
 
 impl Connection {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use smol::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use smol::{LocalExecutor, Task, Timer};
 
-use super::{Announce, BUFFER, EchoServer, Peer, anywhere};
+use super::{Announce, EchoServer, Peer, anywhere};
 use crate::runtime::{Pool, Runtime};
 use crate::workloads;
 
@@ -70,7 +70,7 @@ impl Pool for Smol {
     }
 }
 
-fn serve(announce: Announce) -> io::Result<()> {
+fn serve(announce: Announce, size: usize) -> io::Result<()> {
     block_on(async {
         let listener = smol::net::TcpListener::bind("127.0.0.1:0").await?;
         announce(listener.local_addr()?);
@@ -78,7 +78,7 @@ fn serve(announce: Announce) -> io::Result<()> {
             let (mut stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
             spawn(async move {
-                let mut buffer = vec![0; BUFFER];
+                let mut buffer = vec![0; size];
                 while let Ok(count @ 1..) = stream.read(&mut buffer).await {
                     if stream.write_all(&buffer[..count]).await.is_err() {
                         return;

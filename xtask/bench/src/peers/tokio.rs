@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime as CurrentThread};
 
-use super::{Announce, BUFFER, EchoServer, Peer, anywhere};
+use super::{Announce, EchoServer, Peer, anywhere};
 use crate::runtime::{Pool, Runtime};
 use crate::workloads;
 
@@ -87,7 +87,7 @@ impl Pool for Tokio {
     }
 }
 
-fn serve(announce: Announce) -> io::Result<()> {
+fn serve(announce: Announce, size: usize) -> io::Result<()> {
     runtime()?.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         announce(listener.local_addr()?);
@@ -95,7 +95,7 @@ fn serve(announce: Announce) -> io::Result<()> {
             let (mut stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
             tokio::spawn(async move {
-                let mut buffer = vec![0; BUFFER];
+                let mut buffer = vec![0; size];
                 while let Ok(count @ 1..) = stream.read(&mut buffer).await {
                     if stream.write_all(&buffer[..count]).await.is_err() {
                         return;

@@ -25,6 +25,7 @@ pub(super) fn measure<B: On>(case: &Case) -> Vec<Sample> {
         let live = (0..case.params.get("live")).map(|number| later(Duration::from_secs(100 + number % 100)));
         let live: Vec<_> = live.collect();
         let figures = case
+            .clone()
             .repeat(TIMERS, async || {
                 for number in 0..TIMERS {
                     later(Duration::from_millis(1000 + number % 977)).cancel();

@@ -16,7 +16,7 @@ pub(super) const WORKLOAD: Workload = Workload {
 const FUNCTIONS: u64 = 100_000;
 
 pub(super) fn measure<P: Pool>(case: &Case) -> Vec<Sample> {
-    P::block_on(case.repeat(FUNCTIONS, async || {
+    P::block_on(case.clone().repeat(FUNCTIONS, async || {
         let given: Vec<_> = (0..FUNCTIONS).map(|number| P::run(move || number)).collect();
         for (number, outcome) in (0..).zip(given) {
             assert_eq!(outcome.await, number);

@@ -12,6 +12,7 @@ use crate::statistics::{median, percentile};
 mod call_later;
 mod call_soon;
 mod fan_out;
+mod memory_tasks;
 mod oneshot;
 mod round_trip;
 mod sleep;
@@ -43,12 +44,15 @@ pub(crate) enum Kind {
     Threads,
     /// As a server under load.
     Echo,
+    /// As a server with idle connections.
+    Idle,
 }
 
 /// Does a workload, and says what it came to.
 pub(crate) type Measure = fn(&Case) -> Vec<Sample>;
 
 /// What one measurement is given.
+#[derive(Clone)]
 pub(crate) struct Case {
     pub(crate) params: Params,
     /// For how long it is to be repeated.
@@ -71,6 +75,8 @@ pub(crate) const ALL: &[Workload] = &[
     thread_wake::WORKLOAD,
     round_trip::WORKLOAD,
     fan_out::WORKLOAD,
+    memory_tasks::WORKLOAD,
+    crate::idle::WORKLOAD,
     crate::echo::WORKLOAD,
 ];
 
@@ -86,6 +92,7 @@ pub(crate) fn tasks<R: Runtime>(workload: &str) -> Option<Measure> {
         timers::NAME => timers::measure::<R>,
         sleep::NAME => sleep::measure::<R>,
         sleepers::NAME => sleepers::measure::<R>,
+        memory_tasks::NAME => memory_tasks::measure::<R>,
         thread_wake::NAME => thread_wake::measure::<R>,
         _ => return None,
     })
@@ -112,7 +119,7 @@ pub(crate) fn pool<P: Pool>(workload: &str) -> Option<Measure> {
 impl Case {
     /// Repeats a batch of so many items until the time is up, and at least three times after one that warms up. The
     /// median of the nanoseconds per item.
-    async fn repeat(&self, items: u64, batch: impl AsyncFn()) -> Vec<Sample> {
+    async fn repeat(self, items: u64, batch: impl AsyncFn()) -> Vec<Sample> {
         batch().await;
         let mut times = Vec::new();
         let started = Instant::now();
@@ -129,6 +136,11 @@ impl Case {
 fn lateness(mut late: Vec<Duration>) -> Vec<Sample> {
     let mut micros = |share| percentile(&mut late, share).unwrap_or_default().as_nanos() as f64 / 1e3;
     vec![Sample::new("late_p50", "µs", micros(0.5)), Sample::new("late_p99", "µs", micros(0.99))]
+}
+
+/// Runs a future as a task of the runtime, for what the runtime itself blocks on may be woken in another way.
+fn in_task<R: Runtime, T: 'static>(future: impl Future<Output = T> + 'static) -> T {
+    R::block_on(async { R::spawn(future).await })
 }
 
 /// No sizes to choose.

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
 
-use super::{Case, Kind, Workload, one_case};
+use super::{Case, Kind, Workload, in_task, one_case};
 use crate::figures::Sample;
 use crate::runtime::Runtime;
 
@@ -26,7 +26,7 @@ struct Question {
 }
 
 pub(super) fn measure<R: Runtime>(case: &Case) -> Vec<Sample> {
-    R::block_on(case.repeat(ROUND_TRIPS, async || {
+    in_task::<R, _>(case.clone().repeat(ROUND_TRIPS, async || {
         let on_its_way = Rc::new(RefCell::new(None::<Question>));
         let (ask, first) = R::oneshot::<u64>();
         let mut ask: Box<dyn FnOnce(u64)> = Box::new(ask);

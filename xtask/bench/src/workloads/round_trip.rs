@@ -16,7 +16,7 @@ pub(super) const WORKLOAD: Workload = Workload {
 const ROUND_TRIPS: u64 = 1000;
 
 pub(super) fn measure<P: Pool>(case: &Case) -> Vec<Sample> {
-    P::block_on(case.repeat(ROUND_TRIPS, async || {
+    P::block_on(case.clone().repeat(ROUND_TRIPS, async || {
         for number in 0..ROUND_TRIPS {
             assert_eq!(P::run(move || number).await, number);
         }

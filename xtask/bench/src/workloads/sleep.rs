@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Case, Kind, Workload, lateness};
+use super::{Case, Kind, Workload, in_task, lateness};
 use crate::figures::Sample;
 use crate::params::Params;
 use crate::plan::Effort;
@@ -22,10 +22,11 @@ pub(super) const WORKLOAD: Workload = Workload {
 
 pub(super) fn measure<R: Runtime>(case: &Case) -> Vec<Sample> {
     let duration = Duration::from_micros(case.params.get("micros"));
-    R::block_on(async {
+    let budget = case.budget;
+    in_task::<R, _>(async move {
         let started = Instant::now();
         let mut late = Vec::new();
-        while late.len() < 10 || started.elapsed() < case.budget {
+        while late.len() < 10 || started.elapsed() < budget {
             let asleep = Instant::now();
             R::sleep(duration).await;
             let slept = asleep.elapsed();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Case, Kind, Workload, curve, lateness};
+use super::{Case, Kind, Workload, curve, in_task, lateness};
 use crate::clock::processor_time;
 use crate::figures::Sample;
 use crate::runtime::Runtime;
@@ -22,7 +22,7 @@ const HEAD_START: Duration = Duration::from_millis(300);
 pub(super) fn measure<R: Runtime>(case: &Case) -> Vec<Sample> {
     let tasks = case.params.get("tasks");
     let own_time = || processor_time(std::process::id()).expect("this process has a clock");
-    R::block_on(async {
+    in_task::<R, _>(async move {
         let before = own_time();
         let start = Instant::now() + HEAD_START;
         let sleep_until = |number: u64| {

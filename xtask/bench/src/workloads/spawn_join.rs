@@ -1,6 +1,6 @@
 //! Tasks started and awaited one by one.
 
-use super::{Case, Kind, Workload, one_case};
+use super::{Case, Kind, Workload, in_task, one_case};
 use crate::figures::Sample;
 use crate::runtime::Runtime;
 
@@ -16,7 +16,7 @@ pub(super) const WORKLOAD: Workload = Workload {
 const TASKS: u64 = 10_000;
 
 pub(super) fn measure<R: Runtime>(case: &Case) -> Vec<Sample> {
-    R::block_on(case.repeat(TASKS, async || {
+    in_task::<R, _>(case.clone().repeat(TASKS, async || {
         for task in 0..TASKS {
             assert_eq!(R::spawn(async move { task }).await, task);
         }

@@ -1,6 +1,6 @@
 //! Many tasks started, then all awaited.
 
-use super::{Case, Kind, Workload, curve};
+use super::{Case, Kind, Workload, curve, in_task};
 use crate::figures::Sample;
 use crate::runtime::Runtime;
 
@@ -15,7 +15,7 @@ pub(super) const WORKLOAD: Workload = Workload {
 
 pub(super) fn measure<R: Runtime>(case: &Case) -> Vec<Sample> {
     let tasks = case.params.get("tasks");
-    R::block_on(case.repeat(tasks, async || {
+    in_task::<R, _>(case.clone().repeat(tasks, async move || {
         let spawned: Vec<_> = (0..tasks).map(|task| R::spawn(async move { task })).collect();
         for (task, spawned) in (0..).zip(spawned) {
             assert_eq!(spawned.await, task);

@@ -1,13 +1,15 @@
 //! A task that another thread wakes.
 
+use std::cell::Cell;
 use std::future::poll_fn;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 use std::{hint, thread};
 
-use super::{Case, Kind, Workload};
+use super::{Case, Kind, Workload, in_task};
 use crate::figures::Sample;
 use crate::machine;
 use crate::params::Params;
@@ -18,10 +20,13 @@ pub(super) const NAME: &str = "thread_wake";
 
 pub(super) const WORKLOAD: Workload = Workload {
     name: NAME,
-    about: "a task waits to be woken by a thread that pauses for so many microseconds before, or spins if for none: from \
-            the wake to the task",
+    about: "a task is woken by a thread, which pauses for so many microseconds before, or spins if for none, while the \
+            loop is kept busy by another task, or not: from the wake to the task, and what it takes the thread",
     kind: Kind::Threads,
-    cases: |_| [0, 200].iter().map(|&pause| Params::of(&[("pause", pause)])).collect(),
+    cases: |_| {
+        let cases = [(0, 1), (0, 0), (200, 0)];
+        cases.iter().map(|&(pause, busy)| Params::of(&[("pause", pause), ("busy", busy)])).collect()
+    },
 };
 
 /// Between the two threads.
@@ -53,8 +58,9 @@ impl Bell {
         .await
     }
 
-    /// Rings it whenever somebody waits, until it is over.
-    fn ring(&self, pause: Duration) {
+    /// Rings it whenever somebody waits, until it is over; the nanoseconds that each wake took here.
+    fn ring(&self, pause: Duration) -> Vec<f64> {
+        let mut wakes = Vec::new();
         while !self.over.load(Ordering::Acquire) {
             if !self.awaited.swap(false, Ordering::Acquire) {
                 if pause.is_zero() {
@@ -68,11 +74,13 @@ impl Bell {
                 thread::sleep(pause);
             }
             let waker = lock(&self.waiting).take();
-            *lock(&self.rung) = Some(Instant::now());
-            if let Some(waker) = waker {
-                waker.wake();
-            }
+            let Some(waker) = waker else { continue };
+            let rung = Instant::now();
+            *lock(&self.rung) = Some(rung);
+            waker.wake();
+            wakes.push(rung.elapsed().as_nanos() as f64);
         }
+        wakes
     }
 }
 
@@ -93,25 +101,33 @@ pub(super) fn measure<R: Runtime>(case: &Case) -> Vec<Sample> {
         thread::spawn(move || {
             // Beside the loop, where there is a place for it.
             last.map_or(Ok(()), machine::pin).expect("a core that is allowed");
-            bell.ring(pause);
+            bell.ring(pause)
         })
     };
-    let latencies = R::block_on(async {
-        // A task of its own: what blocks on the runtime may be woken in another way.
-        let bell = Arc::clone(&bell);
-        let budget = case.budget;
-        R::spawn(async move {
-            let started = Instant::now();
-            let mut latencies = Vec::new();
-            while latencies.len() < 10 || started.elapsed() < budget {
-                let rung = bell.wait().await;
-                latencies.push(rung.elapsed().as_nanos() as f64);
-            }
-            latencies
-        })
-        .await
+    let (busy, budget) = (case.params.get("busy") == 1, case.budget);
+    let latencies = in_task::<R, _>(async move {
+        let started = Instant::now();
+        let keeping_busy = Rc::new(Cell::new(busy));
+        let other = {
+            let keeping_busy = Rc::clone(&keeping_busy);
+            R::spawn(async move {
+                while keeping_busy.get() && started.elapsed() < budget {
+                    R::yield_now().await;
+                }
+            })
+        };
+        let mut latencies = Vec::new();
+        // Some runtimes hear of no wake while a task yields: then there is one, as late as that.
+        while (latencies.len() < 10 && !busy) || started.elapsed() < budget {
+            let rung = bell.wait().await;
+            latencies.push(rung.elapsed().as_nanos() as f64);
+        }
+        bell.over.store(true, Ordering::Release);
+        keeping_busy.set(false);
+        other.await;
+        latencies
     });
-    bell.over.store(true, Ordering::Release);
-    ringer.join().expect("it does not panic");
-    vec![Sample::nanoseconds(median(&latencies).expect("there are at least ten"))]
+    let wakes = ringer.join().expect("it does not panic");
+    let median = |values: &[f64]| median(values).expect("there is one at least");
+    vec![Sample::nanoseconds(median(&latencies)), Sample::new("waker", "ns", median(&wakes))]
 }

@@ -4,7 +4,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::{Case, Kind, Workload, one_case};
+use super::{Case, Kind, Workload, in_task, one_case};
 use crate::figures::Sample;
 use crate::runtime::Runtime;
 
@@ -44,5 +44,5 @@ pub(super) async fn set_and_drop<R: Runtime>(count: u64) {
 }
 
 pub(super) fn measure<R: Runtime>(case: &Case) -> Vec<Sample> {
-    R::block_on(case.repeat(TIMEOUTS, async || set_and_drop::<R>(TIMEOUTS).await))
+    in_task::<R, _>(case.clone().repeat(TIMEOUTS, async || set_and_drop::<R>(TIMEOUTS).await))
 }

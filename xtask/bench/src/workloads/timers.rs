@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::timeout::{Once, set_and_drop};
-use super::{Case, Kind, Workload};
+use super::{Case, Kind, Workload, in_task};
 use crate::figures::Sample;
 use crate::params::Params;
 use crate::plan::Effort;
@@ -30,7 +30,8 @@ pub(super) fn cases(effort: Effort) -> Vec<Params> {
 }
 
 pub(super) fn measure<R: Runtime>(case: &Case) -> Vec<Sample> {
-    R::block_on(async {
+    let case = case.clone();
+    in_task::<R, _>(async move {
         let mut live = Vec::new();
         for number in 0..case.params.get("live") {
             let mut sleep = Box::pin(R::sleep(Duration::from_secs(100 + number % 100)));

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use super::{Case, Kind, Workload, one_case};
+use super::{Case, Kind, Workload, in_task, one_case};
 use crate::figures::Sample;
 use crate::runtime::Runtime;
 
@@ -60,7 +60,7 @@ impl Future for Turn<'_> {
 }
 
 pub(super) fn measure<R: Runtime>(case: &Case) -> Vec<Sample> {
-    R::block_on(case.repeat(ROUND_TRIPS, async || {
+    in_task::<R, _>(case.clone().repeat(ROUND_TRIPS, async || {
         let turns = Rc::new(Turns::default());
         let play = |who: usize| {
             let turns = Rc::clone(&turns);

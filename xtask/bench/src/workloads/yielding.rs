@@ -1,6 +1,6 @@
 //! Tasks that give way to each other.
 
-use super::{Case, Kind, Workload, curve};
+use super::{Case, Kind, Workload, curve, in_task};
 use crate::figures::Sample;
 use crate::runtime::Runtime;
 
@@ -17,7 +17,7 @@ const YIELDS: u64 = 100;
 
 pub(super) fn measure<R: Runtime>(case: &Case) -> Vec<Sample> {
     let tasks = case.params.get("tasks");
-    R::block_on(case.repeat(tasks * YIELDS, async || {
+    in_task::<R, _>(case.clone().repeat(tasks * YIELDS, async move || {
         let yielding = |_| {
             R::spawn(async {
                 for _ in 0..YIELDS {

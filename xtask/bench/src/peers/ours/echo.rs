@@ -5,7 +5,7 @@ use std::io;
 use loop_api::{Protocol, ServerOptions, Transport};
 
 use super::{On, new_loop};
-use crate::peers::{Announce, BUFFER};
+use crate::peers::Announce;
 
 struct Echo;
 
@@ -25,7 +25,7 @@ impl Protocol for Echo {
 }
 
 /// `create_server` with a protocol.
-pub(super) fn protocol<B: On>(announce: Announce) -> io::Result<()> {
+pub(super) fn protocol<B: On>(announce: Announce, _: usize) -> io::Result<()> {
     let lp = new_loop::<B>();
     let serve = async {
         let server = lp.create_server(|| Echo, ("127.0.0.1", 0), ServerOptions::default()).await?;
@@ -36,10 +36,10 @@ pub(super) fn protocol<B: On>(announce: Announce) -> io::Result<()> {
 }
 
 /// `start_server` with streams.
-pub(super) fn stream<B: On>(announce: Announce) -> io::Result<()> {
+pub(super) fn stream<B: On>(announce: Announce, size: usize) -> io::Result<()> {
     let serve = async {
-        let server = loop_api::start_server(("127.0.0.1", 0), |mut reader, mut writer| async move {
-            let mut buffer = vec![0; BUFFER];
+        let server = loop_api::start_server(("127.0.0.1", 0), move |mut reader, mut writer| async move {
+            let mut buffer = vec![0; size];
             loop {
                 let count = reader.read_into(&mut buffer).await?;
                 if count == 0 {
@@ -57,7 +57,7 @@ pub(super) fn stream<B: On>(announce: Announce) -> io::Result<()> {
 }
 
 /// `sock_accept`, and `sock_recv` and `sock_sendall` in a task per connection.
-pub(super) fn sock<B: On>(announce: Announce) -> io::Result<()> {
+pub(super) fn sock<B: On>(announce: Announce, size: usize) -> io::Result<()> {
     let lp = new_loop::<B>();
     let serve = async {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").map_err(io::Error::other)?;
@@ -69,7 +69,7 @@ pub(super) fn sock<B: On>(announce: Announce) -> io::Result<()> {
             let lp = lp.clone();
             let connection = async move {
                 loop {
-                    match lp.sock_recv(&socket, BUFFER).await {
+                    match lp.sock_recv(&socket, size).await {
                         Ok(data) if !data.is_empty() => {
                             if lp.sock_sendall(&socket, data).await.is_err() {
                                 return;
