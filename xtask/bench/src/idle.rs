@@ -7,6 +7,7 @@ use crate::echo::KIB;
 use crate::figures::Sample;
 use crate::memory::own_memory;
 use crate::params::Params;
+use crate::plan::Effort;
 use crate::workloads::{Kind, Workload};
 
 pub(crate) const WORKLOAD: Workload = Workload {
@@ -14,7 +15,7 @@ pub(crate) const WORKLOAD: Workload = Workload {
     about: "so many connections have had one KiB echoed through buffers of 4 KiB, and are idle: the server's own memory per connection, without the kernel's",
     kind: Kind::Idle,
     // Each end is an open file: more is more than many machines allow.
-    cases: |_| vec![Params::of(&[("conns", 10_000)])],
+    cases: |effort| vec![Params::of(&[("conns", if effort == Effort::Quick { 2000 } else { 10_000 })])],
 };
 
 /// What connections, and to whom.

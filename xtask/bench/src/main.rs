@@ -60,6 +60,9 @@ pub(crate) struct Options {
     /// Only workloads whose name contains this; may be given more than once
     #[arg(long, value_name = "NAME")]
     workload: Vec<String>,
+    /// Only cases whose sizes, as --list shows them, contain this; may be given more than once
+    #[arg(long, value_name = "SIZES")]
+    case: Vec<String>,
     /// Only peers whose name contains this; may be given more than once
     #[arg(long, value_name = "NAME")]
     peer: Vec<String>,

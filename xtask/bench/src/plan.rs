@@ -78,7 +78,8 @@ pub(crate) fn contests(options: &Options, can_run: impl Fn(&Peer) -> bool) -> Re
     let peers: Vec<&'static Peer> = peers::all().iter().filter(asked_for).filter(|peer| can_run(peer)).collect();
     let mut contests = Vec::new();
     for workload in workloads::ALL.iter().filter(|workload| wanted(workload.name, &options.workload)) {
-        for params in (workload.cases)(options.effort()) {
+        let cases = (workload.cases)(options.effort()).into_iter();
+        for params in cases.filter(|params| wanted(&params.to_string(), &options.case)) {
             let entrants: Vec<_> = peers.iter().flat_map(|peer| entrants(peer, workload)).collect();
             if !entrants.is_empty() {
                 contests.push(Contest { workload, params, entrants });
@@ -126,8 +127,9 @@ mod tests {
 
     #[test]
     fn names_pick_workloads_and_peers() {
-        let contests = plan(&["--workload", "yield", "--peer", "tokio", "--quick"]).unwrap();
-        assert!(!contests.is_empty());
+        let contests = plan(&["--workload", "yield", "--peer", "tokio", "--full", "--case", "tasks=10000"]).unwrap();
+        // What contains the text: 10,000 and 100,000, not 1000.
+        assert!(!contests.is_empty() && contests.iter().all(|contest| contest.params.get("tasks") != 1000));
         for contest in contests {
             assert_eq!(contest.workload.name, "yield");
             assert!(contest.entrants.iter().all(|entrant| entrant.name() == "tokio"));

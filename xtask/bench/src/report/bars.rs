@@ -49,7 +49,7 @@ pub(super) fn draw(title: &str, panels: &[Panel]) -> Result<String, Box<dyn std:
     {
         let area = SVGBackend::with_string(&mut svg, (WIDTH as u32, height as u32)).into_drawing_area();
         area.fill(&PAPER)?;
-        write(&area, title, (GAP, TITLE / 2), 16, HPos::Left)?;
+        write(&area, title, (GAP, TITLE / 2), 20, HPos::Left)?;
         let mut top = TITLE;
         for panel in panels {
             draw_panel(&area, panel, top)?;
@@ -65,10 +65,10 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 fn draw_panel(area: &Area<'_>, panel: &Panel, top: i32) -> Outcome {
     let scale = Scale::of(panel);
     let title = if scale.logarithmic { format!("{} (logarithmic)", panel.title) } else { panel.title.clone() };
-    write(area, title.trim_start(), (GAP, top + TITLE / 2), 14, HPos::Left)?;
+    write(area, title.trim_start(), (GAP, top + TITLE / 2), 18, HPos::Left)?;
     for (line, bar) in (0..).zip(&panel.bars) {
         let middle = top + TITLE + line * LINE + LINE / 2;
-        write(area, &bar.name, (NAMES - 8, middle), 13, HPos::Right)?;
+        write(area, &bar.name, (NAMES - 8, middle), 16, HPos::Right)?;
         let colour = match bar.name.as_str() {
             ours if ours.starts_with("ours-") => OURS,
             name if peers::is_compared_with(name) => PEERS,
@@ -81,7 +81,7 @@ fn draw_panel(area: &Area<'_>, panel: &Panel, top: i32) -> Outcome {
         for at in [low, high] {
             area.draw(&PathElement::new(vec![(at, middle - 3), (at, middle + 3)], INK.stroke_width(1)))?;
         }
-        write(area, &number(bar.value), (end.max(high) + 6, middle), 13, HPos::Left)?;
+        write(area, &number(bar.value), (end.max(high) + 6, middle), 16, HPos::Left)?;
     }
     Ok(())
 }
