@@ -20,6 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The part that measures a peer on a workload.
 pub(crate) fn measure(peer: &str, workload: &str, params: Params, millis: u64) -> Result<(), String> {
+    machine::end_with_parent()?;
     let alone = workloads::ALL.iter().any(|known| known.name == workload && known.kind == Kind::Process);
     if alone {
         machine::pin(first_core()?)?;
@@ -31,6 +32,7 @@ pub(crate) fn measure(peer: &str, workload: &str, params: Params, millis: u64) -
 
 /// The part that serves.
 pub(crate) fn serve(peer: &str, style: &str, buffer: usize) -> Result<(), String> {
+    machine::end_with_parent()?;
     machine::pin(first_core()?)?;
     machine::raise_open_files();
     let servers = find(peer)?.echo;
@@ -41,6 +43,7 @@ pub(crate) fn serve(peer: &str, style: &str, buffer: usize) -> Result<(), String
 
 /// The part that is a server's client.
 pub(crate) fn client(run: impl FnOnce() -> Result<Vec<Sample>, String>) -> Result<(), String> {
+    machine::end_with_parent()?;
     if let Some(&last) = machine::cores().last() {
         machine::pin(last)?;
     }

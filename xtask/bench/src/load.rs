@@ -5,7 +5,7 @@
 //! Requests are counted in messages, latency is that of a burst. Light, so that the server is what limits: `load_idle` says
 //! how much of its own core was left, `server_busy` how much of the server's was used.
 
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -94,8 +94,11 @@ impl Load<'_> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let mut connections = Vec::with_capacity(self.options.conns);
         for number in 0..self.options.conns {
-            let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.options.port))?;
+            let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.options.port))?;
             stream.set_nodelay(true)?;
+            // Accepted before the next comes: of too many at once the kernel drops some, and retries a second later.
+            stream.write_all(&self.burst[..1])?;
+            stream.read_exact(&mut self.buffer[..1])?;
             stream.set_nonblocking(true)?;
             let interest = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
             epoll::add(&epoll, &stream, epoll::EventData::new_u64(number as u64), interest)?;
@@ -229,7 +232,6 @@ fn pattern(length: usize) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read as _;
     use std::net::TcpListener;
     use std::thread;
 
@@ -265,10 +267,13 @@ mod tests {
     fn bytes_that_were_not_sent_are_an_error() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let outcome = load_on(&listener, |mut stream| {
-            let mut buffer = [0; 300];
-            stream.read_exact(&mut buffer).unwrap();
+            let mut buffer = [0; 301];
+            stream.read_exact(&mut buffer[..1]).unwrap();
+            stream.write_all(&buffer[..1]).unwrap();
+            let buffer = &mut buffer[1..];
+            stream.read_exact(buffer).unwrap();
             buffer[150] ^= 1;
-            stream.write_all(&buffer).unwrap();
+            stream.write_all(buffer).unwrap();
         });
         assert!(outcome.unwrap_err().contains("other bytes"));
     }

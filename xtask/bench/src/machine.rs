@@ -4,7 +4,7 @@ use std::fmt;
 use std::hint::black_box;
 use std::time::Instant;
 
-use rustix::process::{Resource, getppid, getrlimit, setrlimit};
+use rustix::process::{Resource, Signal, getppid, getrlimit, set_parent_process_death_signal, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// The cores that this process may use, in order.
@@ -27,6 +27,11 @@ pub(crate) fn raise_open_files() -> u64 {
     // Where it cannot be raised, what there is counts.
     _ = setrlimit(Resource::Nofile, limit);
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// Has this process end with the one that started it, however that ends.
+pub(crate) fn end_with_parent() -> Result<(), String> {
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| format!("cannot end with its parent: {error}"))
 }
 
 /// How fast the machine is right now: a fixed amount of arithmetic, and of system calls.
