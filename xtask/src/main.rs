@@ -3,7 +3,7 @@
 //! - `test` runs everything that can fail: [`mod@test`] has the steps, [`backend`] finds out which
 //!   backends work here, [`counts`] and [`report`] add up and print what came out;
 //! - `conformance` runs the scenarios that are written for CPython too, and records what CPython does: [`conformance`];
-//! - `bench` measures this loop and its peers on the same work: [`bench`];
+//! - `bench` measures this loop and its peers on the same work: [`mod@bench`];
 //! - `ci` is what a change must pass, in the order in which a failure is cheapest: [`ci`].
 //!
 //! All of it is cargo, started by [`cargo`] with a time limit; [`interrupt`] makes sure that
