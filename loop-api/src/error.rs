@@ -27,6 +27,9 @@ pub enum Error {
     /// A [`Runner`](crate::Runner) is used after its `close`.
     #[error("the runner is closed")]
     RunnerClosed,
+    /// A lock is released, or its condition used, that nobody holds (asyncio: `RuntimeError`).
+    #[error("the lock is not held: acquire it first")]
+    NotLocked,
     /// The time passed first (asyncio: `TimeoutError`).
     #[error("timed out")]
     TimedOut,

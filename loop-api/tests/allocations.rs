@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use loop_api::EventLoop;
+use loop_api::{Event, EventLoop, Lock};
 use loops::{new_loop, one_pass, virtual_loop};
 
 struct Counting;
@@ -314,4 +314,44 @@ fn an_echoed_chunk_allocates_nothing() {
     server.close();
     server.abort_clients();
     lp.run_until_complete(server.wait_closed()).unwrap();
+}
+
+/// What need not wait, at a lock or an event, costs none; nor does waiting, once as many have waited at the same time.
+#[test]
+fn a_lock_and_an_event_allocate_nothing() {
+    let lp = new_loop();
+    let counted = lp
+        .run_until_complete(async {
+            let before = COUNT.get();
+            let (lock, event) = (Lock::new(), Event::new());
+            for _ in 0..ROUNDS {
+                drop(lock.lock().await.unwrap());
+                lock.acquire().await.unwrap();
+                lock.release().unwrap();
+                event.set();
+                event.wait().await.unwrap();
+                event.clear();
+            }
+            let uncontended = COUNT.get() - before;
+            let contend = async || {
+                let held = lock.lock().await.unwrap();
+                let mut turn = pin!(lock.lock());
+                assert!(futures_util::poll!(turn.as_mut()).is_pending());
+                drop(held);
+                drop(turn.await.unwrap());
+                let mut wait = pin!(event.wait());
+                assert!(futures_util::poll!(wait.as_mut()).is_pending());
+                event.set();
+                wait.await.unwrap();
+                event.clear();
+            };
+            contend().await;
+            let before = COUNT.get();
+            for _ in 0..ROUNDS {
+                contend().await;
+            }
+            (uncontended, COUNT.get() - before)
+        })
+        .unwrap();
+    assert_eq!(counted, (0, 0));
 }
