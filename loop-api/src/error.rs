@@ -30,6 +30,9 @@ pub enum Error {
     /// A lock is released, or its condition used, that nobody holds (asyncio: `RuntimeError`).
     #[error("the lock is not held: acquire it first")]
     NotLocked,
+    /// A bounded semaphore is released more often than it was acquired (asyncio: `ValueError`).
+    #[error("the semaphore was released too many times")]
+    TooManyReleases,
     /// The time passed first (asyncio: `TimeoutError`).
     #[error("timed out")]
     TimedOut,

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use loop_api::{Event, EventLoop, Lock};
+use loop_api::{Condition, Event, EventLoop, Lock, Semaphore};
 use loops::{new_loop, one_pass, virtual_loop};
 
 struct Counting;
@@ -316,14 +316,16 @@ fn an_echoed_chunk_allocates_nothing() {
     lp.run_until_complete(server.wait_closed()).unwrap();
 }
 
-/// What need not wait, at a lock or an event, costs none; nor does waiting, once as many have waited at the same time.
+/// What need not wait, at a lock and its like, costs none; nor does waiting, once as many have waited at the same time.
 #[test]
-fn a_lock_and_an_event_allocate_nothing() {
+fn synchronisation_allocates_nothing() {
     let lp = new_loop();
     let counted = lp
         .run_until_complete(async {
             let before = COUNT.get();
-            let (lock, event) = (Lock::new(), Event::new());
+            let (lock, event, semaphore) = (Lock::new(), Event::new(), Semaphore::new(1));
+            let condition = Condition::with_lock(Rc::new(Lock::new()));
+            let made = COUNT.get() - before;
             for _ in 0..ROUNDS {
                 drop(lock.lock().await.unwrap());
                 lock.acquire().await.unwrap();
@@ -331,6 +333,10 @@ fn a_lock_and_an_event_allocate_nothing() {
                 event.set();
                 event.wait().await.unwrap();
                 event.clear();
+                drop(semaphore.permit().await.unwrap());
+                let _held = condition.lock().await.unwrap();
+                condition.notify_all().unwrap();
+                condition.wait_for(|| Some(())).await.unwrap();
             }
             let uncontended = COUNT.get() - before;
             let contend = async || {
@@ -344,14 +350,29 @@ fn a_lock_and_an_event_allocate_nothing() {
                 event.set();
                 wait.await.unwrap();
                 event.clear();
+                let permit = semaphore.permit().await.unwrap();
+                let mut turn = pin!(semaphore.permit());
+                assert!(futures_util::poll!(turn.as_mut()).is_pending());
+                drop(permit);
+                drop(turn.await.unwrap());
+                let held = condition.lock().await.unwrap();
+                let mut wait = pin!(condition.wait());
+                assert!(futures_util::poll!(wait.as_mut()).is_pending());
+                {
+                    let _held = condition.lock().await.unwrap();
+                    condition.notify(1).unwrap();
+                }
+                wait.await.unwrap();
+                drop(held);
             };
             contend().await;
             let before = COUNT.get();
             for _ in 0..ROUNDS {
                 contend().await;
             }
-            (uncontended, COUNT.get() - before)
+            (made, uncontended, COUNT.get() - before)
         })
         .unwrap();
-    assert_eq!(counted, (0, 0));
+    // The one is the condition's lock.
+    assert_eq!(counted, (1, 1, 0));
 }

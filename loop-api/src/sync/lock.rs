@@ -62,7 +62,8 @@ impl Lock {
     /// Only where it has to wait: [`LoopError::NoRunningLoop`](crate::LoopError::NoRunningLoop) outside of a loop;
     /// [`LoopError::WrongLoop`](crate::LoopError::WrongLoop) where somebody has waited for it in another one.
     pub async fn lock(&self) -> Result<LockGuard<'_>> {
-        let hold = self.take_turn().await?;
+        self.turn().await?;
+        let hold = self.begin_hold();
         Ok(LockGuard { lock: self, hold })
     }
 
@@ -72,7 +73,8 @@ impl Lock {
     ///
     /// As for [`lock`](Self::lock).
     pub async fn acquire(&self) -> Result<()> {
-        self.take_turn().await?;
+        self.turn().await?;
+        self.begin_hold();
         Ok(())
     }
 
@@ -83,11 +85,7 @@ impl Lock {
     ///
     /// [`Error::NotLocked`] where it is free.
     pub fn release(&self) -> Result<(), Error> {
-        if self.hold.take().is_none() {
-            return Err(Error::NotLocked);
-        }
-        self.waiters.wake_one();
-        Ok(())
+        self.give_away().map(drop).ok_or(Error::NotLocked)
     }
 
     /// Whether somebody holds it (asyncio: `locked`).
@@ -96,16 +94,42 @@ impl Lock {
         self.hold.get().is_some()
     }
 
-    async fn take_turn(&self) -> Result<u64> {
+    /// Waits until it is free for us, who take it at once.
+    async fn turn(&self) -> Result<()> {
         if self.locked() || self.waiters.len() > 0 {
             self.bound.check()?;
             // Nobody but the one that was woken can take it meanwhile.
             self.waiters.wait(|| _ = self.waiters.wake_one()).await;
         }
+        Ok(())
+    }
+
+    fn begin_hold(&self) -> u64 {
         let hold = self.holds.get();
         self.holds.set(hold + 1);
         self.hold.set(Some(hold));
-        Ok(hold)
+        hold
+    }
+
+    // ---- for a condition ---------------------------------------------------------------------------------------
+
+    /// Makes sure that waiting in this loop is not refused later.
+    pub(super) fn bind(&self) -> Result<()> {
+        self.bound.check()
+    }
+
+    /// Interrupts the hold that there is.
+    pub(super) fn give_away(&self) -> Option<u64> {
+        let hold = self.hold.take()?;
+        self.waiters.wake_one();
+        Some(hold)
+    }
+
+    /// Waits for the lock, and takes that hold up again.
+    pub(super) async fn take_back(&self, hold: u64) -> Result<()> {
+        self.turn().await?;
+        self.hold.set(Some(hold));
+        Ok(())
     }
 }
 

@@ -11,9 +11,13 @@
 //! A wake-up is one pass, as in asyncio: what is released is free until the one that was woken runs, and reserved for it.
 
 mod bound;
+mod condition;
 mod event;
 mod lock;
+mod semaphore;
 mod waiting;
 
+pub use condition::Condition;
 pub use event::Event;
 pub use lock::{Lock, LockGuard};
+pub use semaphore::{BoundedSemaphore, Semaphore, SemaphorePermit};
