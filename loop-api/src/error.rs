@@ -33,6 +33,9 @@ pub enum Error {
     /// A bounded semaphore is released more often than it was acquired (asyncio: `ValueError`).
     #[error("the semaphore was released too many times")]
     TooManyReleases,
+    /// A barrier was aborted, or reset while one waited (asyncio: `BrokenBarrierError`).
+    #[error("the barrier is broken")]
+    BrokenBarrier,
     /// The time passed first (asyncio: `TimeoutError`).
     #[error("timed out")]
     TimedOut,

@@ -31,7 +31,7 @@
 //! | policies | [`get_running_loop`], [`get_event_loop`], [`set_event_loop`], [`new_event_loop`], [`Policy`] | `policy`, `current` |
 //! | runners | [`run`], [`Runner`] | `runner` |
 //! | coroutines and tasks | [`create_task`], [`sleep`], [`to_thread`], [`catch_cancelled`], … | `tasks` |
-//! | synchronisation | [`Lock`], [`Event`], [`Condition`], [`Semaphore`], … | `sync` |
+//! | synchronisation | [`Lock`], [`Event`], [`Condition`], [`Semaphore`], [`BoundedSemaphore`], [`Barrier`] | `sync` |
 //! | streams | [`open_connection`], [`start_server`], [`StreamReader`], [`StreamWriter`] | `streams` |
 //! | event loop | [`EventLoop`], [`LoopHandle`], [`Handle`], [`TimerHandle`] | loop-core |
 //! | futures | [`LoopFuture`], [`LoopTask`], [`ConcurrentFuture`]; the traits [`Future`] and [`Task`] | loop-core |
@@ -105,7 +105,7 @@ pub use streams::{
     DEFAULT_LIMIT, HandlerOutput, Lines, ReadTransport, Server, StreamFeeder, StreamReader, StreamWriter,
     open_connection, open_connection_with, start_server, start_server_with,
 };
-pub use sync::{BoundedSemaphore, Condition, Event, Lock, LockGuard, Semaphore, SemaphorePermit};
+pub use sync::{Barrier, BoundedSemaphore, Condition, Event, Lock, LockGuard, Semaphore, SemaphorePermit};
 pub use tasks::{Carry, YieldNow, all_tasks, create_task, current_task, sleep, to_thread, to_thread_with, yield_now};
 
 /// The README's programs compile, and those that end by themselves run.

@@ -10,6 +10,7 @@
 //!
 //! A wake-up is one pass, as in asyncio: what is released is free until the one that was woken runs, and reserved for it.
 
+mod barrier;
 mod bound;
 mod condition;
 mod event;
@@ -17,6 +18,7 @@ mod lock;
 mod semaphore;
 mod waiting;
 
+pub use barrier::Barrier;
 pub use condition::Condition;
 pub use event::Event;
 pub use lock::{Lock, LockGuard};

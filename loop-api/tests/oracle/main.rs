@@ -22,6 +22,7 @@ mod executor;
 mod futures;
 mod generators;
 mod life_cycle;
+mod locks;
 mod passes;
 mod policy;
 mod runners;
