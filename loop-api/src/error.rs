@@ -36,6 +36,18 @@ pub enum Error {
     /// A barrier was aborted, or reset while one waited (asyncio: `BrokenBarrierError`).
     #[error("the barrier is broken")]
     BrokenBarrier,
+    /// `put_nowait` on a queue that is full (asyncio: `QueueFull`).
+    #[error("the queue is full")]
+    QueueFull,
+    /// `get_nowait` on a queue that is empty (asyncio: `QueueEmpty`).
+    #[error("the queue is empty")]
+    QueueEmpty,
+    /// The queue was shut down: nothing can be put, and nothing is left to be got (asyncio: `QueueShutDown`).
+    #[error("the queue is shut down")]
+    QueueShutDown,
+    /// `task_done` more often than items were put (asyncio: `ValueError`).
+    #[error("task_done was called too many times")]
+    TooManyDone,
     /// The time passed first (asyncio: `TimeoutError`).
     #[error("timed out")]
     TimedOut,

@@ -32,6 +32,7 @@
 //! | runners | [`run`], [`Runner`] | `runner` |
 //! | coroutines and tasks | [`create_task`], [`sleep`], [`to_thread`], [`catch_cancelled`], … | `tasks` |
 //! | synchronisation | [`Lock`], [`Event`], [`Condition`], [`Semaphore`], [`BoundedSemaphore`], [`Barrier`] | `sync` |
+//! | queues | [`Queue`], [`PriorityQueue`], [`LifoQueue`] | `queue` |
 //! | streams | [`open_connection`], [`start_server`], [`StreamReader`], [`StreamWriter`] | `streams` |
 //! | event loop | [`EventLoop`], [`LoopHandle`], [`Handle`], [`TimerHandle`] | loop-core |
 //! | futures | [`LoopFuture`], [`LoopTask`], [`ConcurrentFuture`]; the traits [`Future`] and [`Task`] | loop-core |
@@ -77,6 +78,7 @@ compile_error!("loop-api needs a backend: enable the feature `epoll`, `uring` or
 mod current;
 mod error;
 mod policy;
+mod queue;
 mod runner;
 mod select;
 mod streams;
@@ -99,6 +101,7 @@ pub use policy::{
     DefaultPolicy, Policy, get_event_loop, get_event_loop_policy, get_running_loop, new_event_loop, set_event_loop,
     set_event_loop_policy,
 };
+pub use queue::{LifoQueue, NotPut, PriorityQueue, Queue};
 pub use runner::{Runner, RunnerBuilder, run};
 pub use select::{BackendKind, LoopOptions, available_backends};
 pub use streams::{

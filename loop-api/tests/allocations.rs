@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use loop_api::{Condition, Event, EventLoop, Lock, Semaphore};
+use loop_api::{Condition, Event, EventLoop, LifoQueue, Lock, PriorityQueue, Queue, Semaphore};
 use loops::{new_loop, one_pass, virtual_loop};
 
 struct Counting;
@@ -375,4 +375,40 @@ fn synchronisation_allocates_nothing() {
         .unwrap();
     // The one is the condition's lock.
     assert_eq!(counted, (1, 1, 0));
+}
+
+/// An item that is put and got costs none, once as many have been in the queue; nor does waiting for one.
+#[test]
+fn a_queue_allocates_nothing() {
+    let lp = new_loop();
+    let counted = lp
+        .run_until_complete(async {
+            let (first, lowest, last) = (Queue::new(1), PriorityQueue::new(1), LifoQueue::new(1));
+            let round = async |queue: &Queue<u32>| {
+                queue.put(1).await.unwrap();
+                let mut waits = pin!(queue.put(2));
+                assert!(futures_util::poll!(waits.as_mut()).is_pending());
+                assert_eq!(queue.get().await.unwrap(), 1);
+                waits.await.unwrap();
+                assert_eq!(queue.get().await.unwrap(), 2);
+                let mut waits = pin!(queue.get());
+                assert!(futures_util::poll!(waits.as_mut()).is_pending());
+                queue.put_nowait(3).unwrap();
+                assert_eq!(waits.await.unwrap(), 3);
+                (0..3).for_each(|_| queue.task_done().unwrap());
+                queue.join().await.unwrap();
+            };
+            let mut counted = 0;
+            for queue in [&first, &lowest, &last] {
+                round(queue).await;
+                let before = COUNT.get();
+                for _ in 0..ROUNDS {
+                    round(queue).await;
+                }
+                counted += COUNT.get() - before;
+            }
+            counted
+        })
+        .unwrap();
+    assert_eq!(counted, 0);
 }

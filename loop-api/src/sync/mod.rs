@@ -18,6 +18,9 @@ mod lock;
 mod semaphore;
 mod waiting;
 
+pub(crate) use bound::Bound;
+pub(crate) use waiting::WaitList;
+
 pub use barrier::Barrier;
 pub use condition::Condition;
 pub use event::Event;

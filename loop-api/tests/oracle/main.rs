@@ -25,6 +25,7 @@ mod life_cycle;
 mod locks;
 mod passes;
 mod policy;
+mod queues;
 mod runners;
 mod streams;
 mod tasks;
