@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 /// use loop_api as asyncio;
 ///
 /// asyncio::run(async {
-///     let (condition, stock) = (Rc::new(asyncio::Condition::new()), Rc::new(Cell::new(0)));
+///     let (condition, stock) = (Rc::new(asyncio::Condition::new()), Rc::new(Cell::new(0_u32)));
 ///     let (delivers, delivery) = (Rc::clone(&condition), Rc::clone(&stock));
 ///     let _task = asyncio::create_task(async move {
 ///         let _held = delivers.lock().await?;
