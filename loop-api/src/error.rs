@@ -51,6 +51,9 @@ pub enum Error {
     /// The time passed first (asyncio: `TimeoutError`).
     #[error("timed out")]
     TimedOut,
+    /// A task for a group that is over or ending.
+    #[error("the task group is over, or ending: it takes no more tasks")]
+    TaskGroupEnded,
     /// The stream ended before everything that was to be read had come (asyncio: `IncompleteReadError`).
     #[error("the stream ended after {} bytes {}", .partial.len(), expectation(*.expected))]
     IncompleteRead {

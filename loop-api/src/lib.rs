@@ -91,10 +91,10 @@ pub use loop_core;
 pub use loop_core::{
     Aclose, Address, Anext, AsyncGenerator, Backend, BindTo, CallbackHandle, CallbackId, Cancelled, Capabilities,
     CatchCancelled, Completer, ConcurrentFuture, ConnectOptions, ConnectTo, Context, ContextToken, ContextVar, Delay,
-    Emit, Error as LoopError, EventLoop, ExceptionContext, ExceptionHandler, Executor, Fatal, File, Future,
-    GeneratorOutput, Handle, Job, LoopBuilder, LoopFuture, LoopHandle, LoopTask, Panicked, Protocol, ProtocolRef,
-    Raise, RemoteHandle, ServerOptions, Sleep, SockAddr, Socket, Task, TaskError, TaskRef, Thrown, TimerHandle,
-    Transport, WaitError, Yielder, async_generator, catch_cancelled, fatal,
+    Emit, Error as LoopError, EventLoop, ExceptionContext, ExceptionHandler, Executor, Fail, Fatal, File, Future,
+    FutureRef, GeneratorOutput, Handle, Job, Limit, LoopBuilder, LoopFuture, LoopHandle, LoopTask, Panicked, Protocol,
+    ProtocolRef, Raise, RemoteHandle, ServerOptions, Sleep, SockAddr, Socket, Task, TaskError, TaskRef, Thrown,
+    TimerHandle, Transport, WaitError, Yielder, async_generator, catch_cancelled, fail, fatal,
 };
 pub use loop_executor::{ThreadPoolBuilder, ThreadPoolExecutor};
 pub use policy::{
@@ -109,7 +109,12 @@ pub use streams::{
     open_connection, open_connection_with, start_server, start_server_with,
 };
 pub use sync::{Barrier, BoundedSemaphore, Condition, Event, Lock, LockGuard, Semaphore, SemaphorePermit};
-pub use tasks::{Carry, YieldNow, all_tasks, create_task, current_task, sleep, to_thread, to_thread_with, yield_now};
+pub use tasks::{
+    AsCompleted, Carry, Gather, GatherOutcomes, GroupError, Limited, NextCompleted, ReturnWhen, Shield, TaskGroup,
+    Timeout, TimeoutFuture, TryGather, YieldNow, all_tasks, as_completed, create_task, current_task, gather,
+    gather_outcomes, shield, sleep, timeout, timeout_at, to_thread, to_thread_with, try_gather, wait, wait_for,
+    yield_now,
+};
 
 /// The README's programs compile, and those that end by themselves run.
 #[cfg(doctest)]

@@ -8,6 +8,10 @@
 //!   to suspend does not ask. What it holds, it gives back in `Drop`: that is how it learns that it was cancelled;
 //! * a **scope** polls what is inside, and if that is pending calls [`take`]: given a request, the scope is the one to act
 //!   upon it, and may [`raise`] it again for the next scope outward when it has finished its clean-up.
+//! * a scope that ends what is inside for reasons of its own (a deadline, a sibling that failed) makes a request with
+//!   [`interrupt`] before it polls, takes it when it comes back, and takes its count back with [`uncancel`]. A request
+//!   that is still counted after that, beyond those that [`cancelling`] told at the beginning, is somebody else's: the
+//!   scope raises it.
 //!
 //! Outside of a task there are no requests: `is_pending` is false, `take` gives none, `raise` does nothing.
 
@@ -17,12 +21,18 @@ use crate::error::Cancelled;
 use crate::running::with_running;
 use crate::task::{Flag, Header};
 
-fn with_current<R>(f: impl FnOnce(&Header) -> R) -> Option<R> {
+pub(crate) fn with_current<R>(f: impl FnOnce(&Header) -> R) -> Option<R> {
     with_running(|running| {
         let task = running?.current_task.get()?;
         // SAFETY: the current task is held by the loop for its step.
         Some(f(unsafe { task.as_ref() }))
     })
+}
+
+/// Whether a task's step runs: outside of one there is nobody to cancel.
+#[must_use]
+pub fn in_task() -> bool {
+    with_current(|_| ()).is_some()
 }
 
 /// Whether a request stands in the current task that awaits are to act on in this step.
@@ -67,4 +77,39 @@ pub fn raise(cancelled: &Cancelled) {
             header.with_extras(|extras| extras.message = cancelled.message().map(Into::into));
         }
     });
+}
+
+/// A request of the current task to itself, counted like any other, that what is polled next sees in this very step: how a
+/// scope interrupts what is inside. False outside of a task.
+#[must_use = "outside of a task, nobody is interrupted"]
+pub fn interrupt() -> bool {
+    with_current(|header| {
+        let local = &header.local;
+        local.cancelling.set(local.cancelling.get().saturating_add(1));
+        if header.extras.borrow().is_some() {
+            header.with_extras(|extras| extras.message = None);
+        }
+        local.set(Flag::Cancel);
+        local.clear(Flag::Fresh);
+    })
+    .is_some()
+}
+
+/// How many requests the current task has that were not taken back (asyncio: `current_task().cancelling()`).
+#[must_use]
+pub fn cancelling() -> u32 {
+    with_current(|header| header.local.cancelling.get()).unwrap_or(0)
+}
+
+/// Takes one request to the current task back and tells how many are left (asyncio: `current_task().uncancel()`); at zero
+/// a request that was not taken yet is gone.
+pub fn uncancel() -> u32 {
+    with_current(Header::uncancel).unwrap_or(0)
+}
+
+/// Lets a request stand again in the current task for the *next* time it suspends, as if it had cancelled itself; its
+/// count stays as it is. For a scope that has something to return first.
+pub fn rearm(cancelled: &Cancelled) {
+    raise(cancelled);
+    with_current(|header| header.local.set(Flag::Fresh));
 }

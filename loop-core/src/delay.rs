@@ -30,6 +30,28 @@ impl Delay for f64 {
     }
 }
 
+/// A delay or a time, or none at all: what bounds an await (asyncio: `timeout=None`).
+pub trait Limit {
+    /// As a duration, where there is a limit.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Delay::into_duration`].
+    fn into_limit(self) -> Result<Option<Duration>>;
+}
+
+impl<D: Delay> Limit for D {
+    fn into_limit(self) -> Result<Option<Duration>> {
+        self.into_duration().map(Some)
+    }
+}
+
+impl Limit for Option<Duration> {
+    fn into_limit(self) -> Result<Option<Duration>> {
+        Ok(self)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,5 +63,12 @@ mod tests {
         assert_eq!((-1.0).into_duration().unwrap(), Duration::ZERO);
         assert_eq!(f64::INFINITY.into_duration().unwrap(), Duration::MAX);
         assert!(matches!(f64::NAN.into_duration(), Err(Error::InvalidArgument(_))));
+    }
+
+    #[test]
+    fn none_is_no_limit() {
+        assert_eq!(None.into_limit().unwrap(), None);
+        assert_eq!(1.5.into_limit().unwrap(), Some(Duration::from_millis(1500)));
+        assert!(matches!(f64::NAN.into_limit(), Err(Error::InvalidArgument(_))));
     }
 }

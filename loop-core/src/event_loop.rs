@@ -272,14 +272,14 @@ impl EventLoop {
     /// The task whose step runs now, none in a plain callback (asyncio: `current_task`).
     #[must_use]
     pub fn current_task(&self) -> Option<TaskRef> {
-        crate::root::reveal(&self.inner);
+        crate::probe::reveal(&self.inner);
         self.inner.current_task.get().map(TaskRef::hold)
     }
 
     /// The unfinished tasks, in the order of their creation (asyncio: `all_tasks`).
     #[must_use]
     pub fn all_tasks(&self) -> Vec<TaskRef> {
-        crate::root::reveal(&self.inner);
+        crate::probe::reveal(&self.inner);
         let handles = self.inner.tasks.iter().map(TaskRef::hold);
         handles.filter(|task| !task.header().local.has(Flag::Hidden)).collect()
     }

@@ -13,7 +13,9 @@ use crate::done::DoneCallback;
 use crate::error::{Cancelled, Error, Result, TaskError};
 use crate::event_loop::EventLoop;
 use crate::exception::{ExceptionContext, Finally};
+use crate::future_ref::FutureRef;
 use crate::inner::Inner;
+use crate::probe;
 use crate::ready::Ready;
 use crate::running::with_running;
 use crate::waiters::{CallbackId, Place, Waiters};
@@ -343,7 +345,9 @@ impl<T: 'static> std::future::Future for LoopFuture<T> {
     type Output = Result<T, TaskError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        crate::root::answer_probe::<Self>(&self.cell.waiters);
+        if probe::answer::<Self>(&self.cell.waiters, || FutureRef::of_future(&self)) {
+            return Poll::Pending;
+        }
         self.poll_outcome(&self.place, context, Self::take_result)
     }
 }
@@ -365,7 +369,9 @@ impl<T: Clone + 'static> std::future::Future for Shared<'_, T> {
     type Output = Result<T, TaskError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        crate::root::answer_probe::<Self>(&self.future.cell.waiters);
+        if probe::answer::<Self>(&self.future.cell.waiters, || FutureRef::of_future(self.future)) {
+            return Poll::Pending;
+        }
         self.future.poll_outcome(&self.place, context, LoopFuture::result)
     }
 }

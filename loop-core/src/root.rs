@@ -5,10 +5,8 @@
 //! for nobody: it is not among `all_tasks`, and the run ends in the pass in which it sees the outcome, as asyncio's
 //! done callback would. A coroutine is a task like any other, and ends the run one pass after it ended.
 //!
-//! To tell the two apart, the hidden task puts its future's type up before it polls it, and the one future of the loop
-//! that is polled directly answers; a coroutine's own awaits are of other types.
+//! Which of the two it is, the future is asked when it is first polled (see `probe`).
 
-use std::any::TypeId;
 use std::cell::Cell;
 use std::future::{Future, IntoFuture};
 use std::panic::Location;
@@ -20,44 +18,8 @@ use crate::error::{Error, Result, TaskError};
 use crate::event_loop::EventLoop;
 use crate::exception::{ExceptionContext, Finally};
 use crate::inner::Inner;
-use crate::running::with_running;
+use crate::probe;
 use crate::task::{Flag, LoopTask, TaskPtr, TaskRef};
-use crate::waiters::Waiters;
-
-thread_local! {
-    /// The type of the future that a root polls right now, until somebody answered.
-    static PROBE: Cell<Probe> = const { Cell::new(Probe::Off) };
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Probe {
-    Off,
-    Asked(TypeId),
-    Answered {
-        /// It was done during this run.
-        done_in_run: bool,
-    },
-}
-
-/// A future of the loop is polled: if it is what a root polls directly, it says so.
-pub(crate) fn answer_probe<T>(waiters: &Waiters) {
-    if let Probe::Asked(asked) = PROBE.get() {
-        let direct = asked == typeid::of::<T>() || asked == typeid::of::<&mut T>();
-        let done_in_run = || with_running(|running| running.is_some_and(|inner| waiters.told_in(inner.run_ticket())));
-        PROBE.set(if direct { Probe::Answered { done_in_run: done_in_run() } } else { Probe::Off });
-    }
-}
-
-/// Somebody asks which tasks there are while a root polls: a future of the loop would have answered before that, so this
-/// root is a coroutine.
-pub(crate) fn reveal(inner: &Inner) {
-    if let Probe::Asked(_) = PROBE.get()
-        && let Some(task) = inner.current_task.get()
-    {
-        PROBE.set(Probe::Off);
-        TaskRef::hold(task).header().show();
-    }
-}
 
 /// The future of a run.
 struct Root<'a, F> {
@@ -77,10 +39,9 @@ impl<F: Future> Future for Root<'_, F> {
         let first = !std::mem::replace(&mut this.polled, true);
         // SAFETY: as above.
         let future = unsafe { Pin::new_unchecked(&mut this.future) };
-        PROBE.set(Probe::Asked(typeid::of::<F>()));
-        let result = future.poll(context);
+        let (result, direct) = probe::poll_direct(future, context);
         let mut stops = true;
-        if let Probe::Answered { done_in_run } = PROBE.replace(Probe::Off) {
+        if let Some(done_in_run) = direct {
             this.direct.set(true);
             // A done callback would have been queued when it was done: its turn is in the next pass, as this task's is.
             stops = !(first && done_in_run);
@@ -100,7 +61,7 @@ impl<F: Future> Future for Root<'_, F> {
 
 impl crate::task::Header {
     /// A task that was taken for a stand-in is a coroutine's own.
-    fn show(&self) {
+    pub(crate) fn show(&self) {
         if self.local.has(Flag::Hidden) {
             self.local.clear(Flag::Hidden);
             self.id.set(crate::task::next_id());

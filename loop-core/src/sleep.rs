@@ -32,6 +32,12 @@ impl Sleep {
         self.when
     }
 
+    /// Whether it was polled, and its time has come since (or its loop was closed, and no time comes any more).
+    #[must_use]
+    pub fn is_elapsed(&self) -> bool {
+        self.key.is_some_and(|key| !self.inner.timers.borrow().is_set(key))
+    }
+
     /// Waits for another time from now on.
     pub fn reset(&mut self, when: Duration) {
         self.disarm();

@@ -76,8 +76,7 @@ impl Timers {
     }
 
     /// Whether the timer is still to come.
-    #[cfg(test)]
-    fn is_set(&self, key: TimerKey) -> bool {
+    pub(crate) fn is_set(&self, key: TimerKey) -> bool {
         let slot = &self.slots[key.slot as usize];
         slot.generation == key.generation && slot.target.is_some()
     }

@@ -4,15 +4,28 @@
 //! * `sleep` — giving up time, or one pass;
 //! * `to_thread` — work that blocks, out of the loop's way.
 
+mod as_completed;
+mod child;
+mod gather;
+mod group;
+mod shield;
 mod sleep;
+mod timeout;
 mod to_thread;
+mod wait;
 
 use loop_core::{LoopTask, Result, TaskRef};
 
 use crate::policy::get_running_loop;
 
+pub use as_completed::{AsCompleted, NextCompleted, as_completed};
+pub use gather::{Gather, GatherOutcomes, TryGather, gather, gather_outcomes, try_gather};
+pub use group::{GroupError, TaskGroup};
+pub use shield::{Shield, shield};
 pub use sleep::{YieldNow, sleep, yield_now};
+pub use timeout::{Limited, Timeout, TimeoutFuture, timeout, timeout_at, wait_for};
 pub use to_thread::{Carry, to_thread, to_thread_with};
+pub use wait::{ReturnWhen, wait};
 
 /// Makes a task of the running loop that drives a coroutine (asyncio: `create_task`). Its first step is in the next
 /// pass; it goes on whether or not anybody keeps the handle.

@@ -19,6 +19,7 @@ use crate::event_loop::EventLoop;
 use crate::exception::Finally;
 use crate::future::Future;
 use crate::inner::Inner;
+use crate::probe;
 use crate::ready::Ready;
 use crate::running::with_running;
 use crate::task::header::{Flag, Header, TaskPtr};
@@ -149,14 +150,7 @@ impl TaskRef {
 
     /// Takes one request back and tells how many are left; at zero a request that was not delivered yet is gone.
     pub fn uncancel(&self) -> u32 {
-        let local = &self.header().local;
-        let left = local.cancelling.get().saturating_sub(1);
-        local.cancelling.set(left);
-        if left == 0 {
-            local.clear(Flag::Cancel);
-            local.clear(Flag::Fresh);
-        }
-        left
+        self.header().uncancel()
     }
 
     /// The context that its steps run in (asyncio: `get_context`).
@@ -271,6 +265,17 @@ impl std::hash::Hash for TaskRef {
 }
 
 impl Header {
+    pub(crate) fn uncancel(&self) -> u32 {
+        let local = &self.local;
+        let left = local.cancelling.get().saturating_sub(1);
+        local.cancelling.set(left);
+        if left == 0 {
+            local.clear(Flag::Cancel);
+            local.clear(Flag::Fresh);
+        }
+        left
+    }
+
     pub(crate) fn name(&self) -> String {
         let name = self.extras.borrow().as_ref().and_then(|extras| extras.name.clone());
         name.unwrap_or_else(|| format!("Task-{}", self.id.get()))
@@ -456,7 +461,9 @@ impl<T> std::future::Future for LoopTask<T> {
     type Output = Result<T, TaskError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        crate::root::answer_probe::<Self>(&self.task.header().waiters);
+        if probe::answer::<Self>(&self.task.header().waiters, || self.task.clone().into()) {
+            return Poll::Pending;
+        }
         self.poll_outcome(&self.wait, context, Self::take_outcome)
     }
 }
@@ -478,7 +485,9 @@ impl<T: Clone> std::future::Future for Outcome<'_, T> {
     type Output = Result<T, TaskError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        crate::root::answer_probe::<Self>(&self.task.task.header().waiters);
+        if probe::answer::<Self>(&self.task.task.header().waiters, || self.task.task.clone().into()) {
+            return Poll::Pending;
+        }
         self.task.poll_outcome(&self.wait, context, LoopTask::result)
     }
 }

@@ -95,6 +95,8 @@ pub(crate) enum Flag {
     Listed = 1 << 10,
     /// It is ending: its coroutine's destructors may run.
     Ending = 1 << 11,
+    /// The error that it ends with is in the extras.
+    Failing = 1 << 12,
 }
 
 impl Local {
@@ -116,6 +118,7 @@ impl Local {
 pub(crate) struct Extras {
     pub(crate) name: Option<String>,
     pub(crate) message: Option<Arc<str>>,
+    pub(crate) failure: Option<TaskError>,
     /// The context between two steps.
     pub(crate) context: Snapshot,
     /// A context that the task shares with others, instead.

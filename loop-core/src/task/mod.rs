@@ -5,6 +5,7 @@
 //! * `waker` — how a task is woken, from here and from elsewhere;
 //! * `step` — one poll, and how a task ends;
 //! * `cancel` — cancellation requests, and who takes them;
+//! * `fail` — ending a task with an error;
 //! * `handles` — [`LoopTask`] and [`TaskRef`], what users hold, and the trait [`Task`];
 //! * `list` — the unfinished tasks of a loop.
 //!
@@ -12,6 +13,7 @@
 //! loop's thread, destructors included: whoever holds the last waker, what is inside was dropped by the loop.
 
 mod cancel;
+mod fail;
 mod handles;
 mod header;
 mod list;
@@ -23,6 +25,8 @@ use std::panic::Location;
 use std::rc::Rc;
 
 pub use cancel::{CatchCancelled, Raise, catch_cancelled};
+pub use fail::{Fail, fail};
+pub(crate) use handles::Outcome;
 pub(crate) use handles::next_id;
 pub use handles::{LoopTask, Task, TaskRef};
 pub(crate) use header::{Flag, Header, TaskPtr};

@@ -102,6 +102,7 @@ impl Inner {
         match result {
             Ok(true) if local.has(Flag::Cancel) => Ended::Dropped(TaskError::Cancelled(header.cancellation())),
             Ok(true) => Ended::Returned,
+            Ok(false) if local.has(Flag::Failing) => Ended::Dropped(header.failure()),
             Ok(false) if local.has(Flag::Cancel) && !local.has(Flag::Fresh) => {
                 Ended::Dropped(TaskError::Cancelled(header.cancellation()))
             }
@@ -163,9 +164,15 @@ impl Inner {
         let header = unsafe { task.as_ref() };
         if !header.local.has(Flag::Retrieved) && !header.local.has(Flag::Cancelled) {
             // SAFETY: held, and this is its thread.
-            if let Some(TaskError::Panicked(panic)) = unsafe { (header.vtable.error)(task) } {
+            let error = unsafe { (header.vtable.error)(task) };
+            let context = ExceptionContext::new("Task exception was never retrieved");
+            let context = match error {
+                Some(TaskError::Panicked(panic)) => Some(context.exception(panic)),
+                Some(TaskError::Failed(error)) => Some(context.exception(TaskError::Failed(error))),
+                _ => None,
+            };
+            if let Some(context) = context {
                 header.local.set(Flag::Retrieved);
-                let context = ExceptionContext::new("Task exception was never retrieved").exception(panic);
                 finally.report(&context.detail("task", Header::display(task)).detail("created", header.source));
             }
         }
@@ -216,6 +223,13 @@ impl Header {
             Some(message) => Cancelled::with_message(message),
             None => Cancelled::new(),
         }
+    }
+
+    /// The error that the task ends with of its own accord.
+    fn failure(&self) -> TaskError {
+        self.local.clear(Flag::Failing);
+        let failure = self.extras.borrow_mut().as_mut().and_then(|extras| extras.failure.take());
+        failure.unwrap_or(TaskError::Abandoned)
     }
 
     pub(crate) fn with_extras<R>(&self, f: impl FnOnce(&mut Extras) -> R) -> R {
