@@ -122,7 +122,8 @@ pub unsafe trait Backend {
     /// Starts an operation that the loop has put into the table.
     fn submit(&mut self, ops: &mut OpTable, op: OpKey) -> Submitted;
 
-    /// Goes on with an operation for which `poll` reported [`Event::Resume`](crate::Event::Resume). An operation
+    /// Goes on with an operation for which `poll` reported [`Event::Resume`](crate::Event::Resume). The loop answers every
+    /// `Resume` with this, sooner or later: a backend may leave the operation alone until then. An operation
     /// that was cancelled meanwhile, or is unknown, answers [`Submitted::Queued`]: its final completion is on its
     /// way, or has been. After [`Submitted::More`] it may be called again at once, for the next outcome; either way the
     /// backend itself reports `Resume` again if there may be more.
@@ -134,11 +135,13 @@ pub unsafe trait Backend {
 
     /// Receives into the caller's memory, in this call. `None`: this backend does not do that here. An error of
     /// `WouldBlock` means that there is nothing now; the readiness that a waiting operation of the same
-    /// descriptor relies on is not lost.
+    /// descriptor relies on is not lost. It takes what a waiting operation was told of by `Resume`: that one's
+    /// `resume` then finds the rest, or nothing.
     fn recv_now(&mut self, fd: FdKey, buf: &mut [u8]) -> Option<io::Result<usize>>;
 
     /// Sends from the caller's memory, in this call, as much as can be sent. `None`: this backend does not do
-    /// that for these. An error of `WouldBlock` means that nothing can be sent now.
+    /// that for these. An error of `WouldBlock` means that nothing can be sent now, and is the answer while a send that was
+    /// submitted waits on the same descriptor: nothing overtakes it (**B3**).
     fn send_now(&mut self, fd: FdKey, bufs: &[IoSlice<'_>]) -> Option<io::Result<usize>>;
 
     /// Submits what is queued, waits as told, and appends what happened to `out`, in order. Returns early, with
@@ -160,7 +163,8 @@ pub unsafe trait Backend {
     }
 
     /// At close: cancels everything in flight, waits up to `limit` for the final completions, discards them (what
-    /// they carry is closed and recycled), and tells how many are still in flight.
+    /// they carry is closed and recycled), and tells how many are still in flight. After it has answered 0, `poll` reports
+    /// nothing more; with any left, their memory has to stay for good.
     fn drain(&mut self, ops: &mut OpTable, limit: Duration) -> usize;
 
     /// Tells that threads outside the loop (executor jobs) are at work for it, or no longer. A simulated clock
