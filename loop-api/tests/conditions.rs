@@ -306,6 +306,23 @@ fn a_condition_belongs_to_the_loop_in_which_somebody_waited() {
     assert_eq!(log, [1]);
 }
 
+/// LOCK-06, LOCK-13: what the lock would refuse later is refused before it is given away.
+#[test]
+fn a_lock_that_could_not_be_had_again_is_not_given_away() {
+    let (first, second) = (new_loop(), new_loop());
+    let lock = Rc::new(Lock::new());
+    lock.acquire().now_or_never().unwrap().unwrap();
+    let waits = Rc::clone(&lock);
+    let task = first.create_task(async move { waits.acquire().await }).unwrap();
+    loops::one_pass(&first);
+    let condition = Condition::with_lock(Rc::clone(&lock));
+    let refused = second.run_until_complete(condition.wait()).unwrap();
+    assert!(matches!(refused, Err(Error::Loop(LoopError::WrongLoop))));
+    assert!(lock.locked() && !task.done());
+    lock.release().unwrap();
+    first.run_until_complete(task).unwrap().unwrap().unwrap();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 

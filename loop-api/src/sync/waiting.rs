@@ -183,3 +183,68 @@ impl<L: FnMut()> Drop for Wait<'_, L> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::task::Wake;
+
+    use super::*;
+
+    type Plain = Wait<'static, fn()>;
+
+    thread_local! {
+        static LIST: &'static WaitList = Box::leak(Box::default());
+        static LATE: RefCell<Vec<Plain>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// Waits again, in its own wake-up.
+    struct Again;
+
+    impl Wake for Again {
+        fn wake(self: Arc<Self>) {
+            let mut wait = LIST.with(|list| list.wait((|| ()) as fn()));
+            assert!(Pin::new(&mut wait).poll(&mut Context::from_waker(&self.into())).is_pending());
+            LATE.with_borrow_mut(|late| late.push(wait));
+        }
+    }
+
+    #[test]
+    fn who_joins_while_others_are_woken_is_not_woken_with_them() {
+        let list = LIST.with(|list| *list);
+        let waker = Waker::from(Arc::new(Again));
+        let mut context = Context::from_waker(&waker);
+        let mut waits = [(); 2].map(|()| list.wait(|| ()));
+        for wait in &mut waits {
+            assert!(Pin::new(wait).poll(&mut context).is_pending());
+        }
+        list.wake_all();
+        assert_eq!(list.len(), 4);
+        for (place, wait) in waits.iter_mut().enumerate() {
+            assert_eq!(Pin::new(wait).poll(&mut context), Poll::Ready(place));
+        }
+        for mut late in LATE.take() {
+            assert!(Pin::new(&mut late).poll(&mut context).is_pending());
+        }
+        assert_eq!(list.len(), 0);
+        assert!(!list.wake_one());
+    }
+
+    #[test]
+    fn memory_for_many_is_given_back() {
+        let list = WaitList::default();
+        let mut context = Context::from_waker(Waker::noop());
+        let mut waits: Vec<_> = (0..1000).map(|_| list.wait(|| ())).collect();
+        for wait in &mut waits {
+            assert!(Pin::new(wait).poll(&mut context).is_pending());
+        }
+        // From the middle, the end and the beginning.
+        for place in [500, 998, 0] {
+            drop(waits.remove(place));
+        }
+        assert_eq!(list.wake(2), 2);
+        assert_eq!(Pin::new(&mut waits[1]).poll(&mut context), Poll::Ready(1));
+        drop(waits);
+        assert!(list.0.borrow().slots.capacity() <= KEPT);
+    }
+}
