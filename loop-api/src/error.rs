@@ -48,6 +48,9 @@ pub enum Error {
     /// `task_done` more often than items were put (asyncio: `ValueError`).
     #[error("task_done was called too many times")]
     TooManyDone,
+    /// Ctrl-C ended the main coroutine (Python: `KeyboardInterrupt`).
+    #[error("interrupted")]
+    Interrupted,
     /// The time passed first (asyncio: `TimeoutError`).
     #[error("timed out")]
     TimedOut,
@@ -135,6 +138,7 @@ impl From<Error> for io::Error {
         match error {
             Error::Io(error) => error,
             Error::TimedOut => Self::new(io::ErrorKind::TimedOut, error),
+            Error::Interrupted => Self::new(io::ErrorKind::Interrupted, error),
             Error::IncompleteRead { .. } => Self::new(io::ErrorKind::UnexpectedEof, error),
             Error::LimitOverrun { .. } | Error::LineTooLong { .. } => Self::new(io::ErrorKind::InvalidData, error),
             other => Self::other(other),

@@ -90,11 +90,11 @@ pub use loop_core;
 #[doc(no_inline)]
 pub use loop_core::{
     Aclose, Address, Anext, AsyncGenerator, Backend, BindTo, CallbackHandle, CallbackId, Cancelled, Capabilities,
-    CatchCancelled, Completer, ConcurrentFuture, ConnectOptions, ConnectTo, Context, ContextToken, ContextVar, Delay,
-    Emit, Error as LoopError, EventLoop, ExceptionContext, ExceptionHandler, Executor, Fail, Fatal, File, Future,
-    FutureRef, GeneratorOutput, Handle, Job, Limit, LoopBuilder, LoopFuture, LoopHandle, LoopTask, Panicked, Protocol,
-    ProtocolRef, Raise, RemoteHandle, ServerOptions, Sleep, SockAddr, Socket, Task, TaskError, TaskRef, Thrown,
-    TimerHandle, Transport, WaitError, Yielder, async_generator, catch_cancelled, fail, fatal,
+    CatchCancelled, CaughtInterrupt, Completer, ConcurrentFuture, ConnectOptions, ConnectTo, Context, ContextToken,
+    ContextVar, Delay, Emit, Error as LoopError, EventLoop, ExceptionContext, ExceptionHandler, Executor, Fail, Fatal,
+    File, Future, FutureRef, GeneratorOutput, Handle, Job, Limit, LoopBuilder, LoopFuture, LoopHandle, LoopTask,
+    Panicked, Protocol, ProtocolRef, Raise, RemoteHandle, ServerOptions, Sleep, SockAddr, Socket, Task, TaskError,
+    TaskRef, Thrown, TimerHandle, Transport, WaitError, Yielder, async_generator, catch_cancelled, fail, fatal,
 };
 pub use loop_executor::{ThreadPoolBuilder, ThreadPoolExecutor};
 pub use policy::{

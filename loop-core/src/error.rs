@@ -84,6 +84,12 @@ pub enum Error {
     /// Every address of the peer failed, each for its own reason (`Multiple exceptions: ..`).
     #[error("every address failed: {}", join(.0))]
     Connect(Vec<io::Error>),
+    /// A signal that no handler can catch.
+    #[error("signal {0} cannot be caught")]
+    UncatchableSignal(i32),
+    /// A signal that another loop handles.
+    #[error("signal {0} is handled by another event loop")]
+    SignalInUse(i32),
     /// A step of an async generator while another one is under way.
     #[error("asynchronous generator is already running")]
     GeneratorRunning,

@@ -48,6 +48,7 @@ pub(crate) struct Inner {
     pub(crate) watches: crate::watch::Watches,
     /// Open connections and servers.
     pub(crate) at_close: AtCloseList,
+    pub(crate) signals: crate::signals::Signals,
     pub(crate) asyncgens: Registry,
     pub(crate) debug: Cell<bool>,
     pub(crate) slow_callback: Cell<Duration>,
@@ -86,6 +87,7 @@ impl Inner {
             executor,
             watches: crate::watch::Watches::default(),
             at_close: AtCloseList::default(),
+            signals: crate::signals::Signals::default(),
             asyncgens: Registry::default(),
             debug: Cell::new(debug),
             slow_callback: Cell::new(Duration::from_millis(100)),
@@ -291,6 +293,7 @@ impl Inner {
         timers.into_iter().for_each(|target| finally.dispose(target));
         self.asyncgens.close(&mut finally);
         self.orphan_tasks(&mut finally);
+        self.signals.close(&mut finally);
         self.watches.take().into_iter().for_each(|watch| finally.dispose(watch));
         self.at_close.take().into_iter().for_each(|it| it.loop_closed(&mut finally));
         self.dirty.take().into_iter().for_each(|flush| finally.dispose(flush));

@@ -1,6 +1,7 @@
 //! A program's whole life on a loop: [`run`] and [`Runner`] (asyncio: runners).
 //!
 //! * this file: the runner, from its loop's making to its end;
+//! * `interrupt` — Ctrl-C;
 //! * `in_context` — the context that the runs of one runner share;
 //! * `shutdown` — what is done between the end of the main coroutine and that of the loop.
 //!
@@ -8,6 +9,7 @@
 //! does the outcome leave.
 
 mod in_context;
+mod interrupt;
 mod shutdown;
 
 use std::any::Any;
@@ -21,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::policy;
 
 use in_context::InContext;
+use interrupt::Interrupts;
 
 /// How long a runner waits for the default executor at its end (asyncio: `THREAD_JOIN_TIMEOUT`).
 const EXECUTOR_TIMEOUT: Duration = Duration::from_secs(300);
@@ -32,6 +35,10 @@ const EXECUTOR_TIMEOUT: Duration = Duration::from_secs(300);
 /// closed, which drops callbacks and timers that are left. A task that fails while it is being cancelled is reported to
 /// the loop's exception handler. A panic of the coroutine goes on in the caller after all that. Where `stop` ended the
 /// run, the coroutine is dropped where it stands.
+///
+/// In the main thread, unless the program has a handler for it, Ctrl-C (`SIGINT`) cancels the coroutine, which may clean up;
+/// if it ends cancelled, the outcome is [`Error::Interrupted`]. A second Ctrl-C leaves the loop at once, by a panic that is
+/// [`Fatal::Interrupt`](crate::Fatal::Interrupt); where the loop does not even turn, it ends the program.
 ///
 /// The coroutine may borrow from the caller. See [`Runner`] for several runs on one loop and for a loop made otherwise.
 ///
@@ -46,7 +53,7 @@ const EXECUTOR_TIMEOUT: Duration = Duration::from_secs(300);
 ///
 /// # Errors
 ///
-/// [`Error::Task`] where the coroutine was cancelled. [`Error::Loop`] with
+/// [`Error::Task`] where the coroutine was cancelled; [`Error::Interrupted`]. [`Error::Loop`] with
 /// [`OtherLoopRunning`](LoopError::OtherLoopRunning) where a loop runs in this thread already: the coroutine was not
 /// started; with [`StoppedBeforeComplete`](LoopError::StoppedBeforeComplete) where `stop` ended the run. [`Error::Io`]
 /// where no loop can be made, or its backend cannot go on.
@@ -107,7 +114,7 @@ impl Runner {
     pub fn run<F: Future>(&mut self, main: F) -> Result<F::Output> {
         refuse_nesting()?;
         let (event_loop, context) = self.open()?;
-        Ok(event_loop.run_until_complete(InContext::new(context, main))?)
+        run_main(event_loop, context, main)
     }
 
     /// Like [`run`](Self::run), in a context of the caller's.
@@ -119,7 +126,7 @@ impl Runner {
     pub fn run_in<F: Future>(&mut self, context: &Context, main: F) -> Result<F::Output> {
         refuse_nesting()?;
         let (event_loop, _) = self.open()?;
-        Ok(event_loop.run_until_complete(InContext::new(context, main))?)
+        run_main(event_loop, context, main)
     }
 
     /// The loop, which is made if need be (asyncio: `Runner.get_loop`).
@@ -158,6 +165,13 @@ impl Runner {
             State::Created | State::Closed => Err(Error::RunnerClosed),
         }
     }
+}
+
+#[track_caller]
+fn run_main<F: Future>(event_loop: &EventLoop, context: &Context, main: F) -> Result<F::Output> {
+    let interrupts = Interrupts::catch(event_loop);
+    let main = InContext::new(context, interrupts.state(), main);
+    interrupts.outcome(event_loop.run_until_complete(main))
 }
 
 /// Refuses what would run a loop inside a running one, before anything is touched.
