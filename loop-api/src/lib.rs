@@ -30,7 +30,7 @@
 //! |---|---|---|
 //! | policies | [`get_running_loop`], [`get_event_loop`], [`set_event_loop`], [`new_event_loop`], [`Policy`] | `policy`, `current` |
 //! | runners | [`run`], [`Runner`] | `runner` |
-//! | coroutines and tasks | [`create_task`], [`sleep`], [`to_thread`], [`catch_cancelled`], … | `tasks` |
+//! | coroutines and tasks | [`create_task`], [`TaskGroup`], [`gather`], [`timeout`], [`wait`], [`shield`], [`sleep`], … | `tasks` |
 //! | synchronisation | [`Lock`], [`Event`], [`Condition`], [`Semaphore`], [`BoundedSemaphore`], [`Barrier`] | `sync` |
 //! | queues | [`Queue`], [`PriorityQueue`], [`LifoQueue`] | `queue` |
 //! | streams | [`open_connection`], [`start_server`], [`StreamReader`], [`StreamWriter`] | `streams` |

@@ -1,6 +1,9 @@
 //! Tasks, from inside the running loop (asyncio: coroutines and tasks).
 //!
 //! * this file: making tasks, and asking which there are;
+//! * `gather`, `wait`, `as_completed` — several at once; `child` is what `gather` and `shield` wait for;
+//! * `shield`, `timeout` — keeping a cancellation away, and making one;
+//! * `group` — tasks that end together;
 //! * `sleep` — giving up time, or one pass;
 //! * `to_thread` — work that blocks, out of the loop's way.
 
