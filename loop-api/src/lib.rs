@@ -94,7 +94,8 @@ pub use loop_core::{
     ContextVar, Delay, Emit, Error as LoopError, EventLoop, ExceptionContext, ExceptionHandler, Executor, Fail, Fatal,
     File, Future, FutureRef, GeneratorOutput, Handle, Job, Limit, LoopBuilder, LoopFuture, LoopHandle, LoopTask,
     Panicked, Protocol, ProtocolRef, Raise, RemoteHandle, ServerOptions, Sleep, SockAddr, Socket, Task, TaskError,
-    TaskRef, Thrown, TimerHandle, Transport, WaitError, Yielder, async_generator, catch_cancelled, fail, fatal,
+    TaskFactory, TaskOptions, TaskRef, Thrown, TimerHandle, Transport, WaitError, Yielder, async_generator,
+    catch_cancelled, eager_task_factory, fail, fatal,
 };
 pub use loop_executor::{ThreadPoolBuilder, ThreadPoolExecutor};
 pub use policy::{
@@ -111,8 +112,8 @@ pub use streams::{
 pub use sync::{Barrier, BoundedSemaphore, Condition, Event, Lock, LockGuard, Semaphore, SemaphorePermit};
 pub use tasks::{
     AsCompleted, Carry, Gather, GatherOutcomes, GroupError, Limited, NextCompleted, ReturnWhen, Shield, TaskGroup,
-    Timeout, TimeoutFuture, TryGather, YieldNow, all_tasks, as_completed, create_task, current_task, gather,
-    gather_outcomes, shield, sleep, timeout, timeout_at, to_thread, to_thread_with, try_gather, wait, wait_for,
+    Timeout, TimeoutFuture, TryGather, YieldNow, all_tasks, as_completed, create_task, create_task_with, current_task,
+    gather, gather_outcomes, shield, sleep, timeout, timeout_at, to_thread, to_thread_with, try_gather, wait, wait_for,
     yield_now,
 };
 

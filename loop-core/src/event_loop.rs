@@ -8,7 +8,6 @@
 //! with a warning, so that what is pending, which may hold handles of the loop, does not keep it alive for ever.
 
 use std::fmt;
-use std::future::Future;
 use std::io;
 use std::panic::Location;
 use std::rc::Rc;
@@ -28,7 +27,7 @@ use crate::inner::Inner;
 use crate::loop_handle::{LoopHandle, RemoteHandle};
 use crate::ready::Ready;
 use crate::running::with_running;
-use crate::task::{Flag, LoopTask, TaskRef};
+use crate::task::{Flag, TaskRef};
 
 /// An event loop of this thread (asyncio: `AbstractEventLoop`). A cheap clone, and not `Send`.
 pub struct EventLoop {
@@ -231,42 +230,6 @@ impl EventLoop {
     #[track_caller]
     pub fn create_future<T: 'static>(&self) -> LoopFuture<T> {
         LoopFuture::new(&self.inner)
-    }
-
-    /// Makes a task that drives a coroutine (asyncio: `create_task`). Its first step is in the next pass; tasks begin in
-    /// the order of their creation.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Closed`]; the coroutine is dropped.
-    #[track_caller]
-    pub fn create_task<F>(&self, coroutine: F) -> Result<LoopTask<F::Output>>
-    where
-        F: Future + 'static,
-    {
-        let source = Location::caller();
-        self.inner.check_open()?;
-        let task = self.inner.new_task(coroutine, false, source);
-        // SAFETY: just made, by this loop, on its thread; its output is the coroutine's.
-        unsafe {
-            crate::task::schedule(task);
-            Ok(LoopTask::new(TaskRef::adopt(task)))
-        }
-    }
-
-    /// Like [`create_task`](Self::create_task), with every step in an explicit context, which the task shares.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Closed`]; the coroutine is dropped.
-    #[track_caller]
-    pub fn create_task_in<F>(&self, context: &Context, coroutine: F) -> Result<LoopTask<F::Output>>
-    where
-        F: Future + 'static,
-    {
-        let task = self.create_task(coroutine)?;
-        task.header().with_extras(|extras| extras.shared_context = Some(context.clone()));
-        Ok(task)
     }
 
     /// The task whose step runs now, none in a plain callback (asyncio: `current_task`).

@@ -49,6 +49,7 @@ pub(crate) struct Inner {
     /// Open connections and servers.
     pub(crate) at_close: AtCloseList,
     pub(crate) signals: crate::signals::Signals,
+    pub(crate) task_factory: RefCell<Option<crate::task::TaskFactory>>,
     pub(crate) asyncgens: Registry,
     pub(crate) debug: Cell<bool>,
     pub(crate) slow_callback: Cell<Duration>,
@@ -88,6 +89,7 @@ impl Inner {
             watches: crate::watch::Watches::default(),
             at_close: AtCloseList::default(),
             signals: crate::signals::Signals::default(),
+            task_factory: RefCell::new(None),
             asyncgens: Registry::default(),
             debug: Cell::new(debug),
             slow_callback: Cell::new(Duration::from_millis(100)),
@@ -294,6 +296,8 @@ impl Inner {
         self.asyncgens.close(&mut finally);
         self.orphan_tasks(&mut finally);
         self.signals.close(&mut finally);
+        let factory = self.task_factory.take();
+        finally.dispose(factory);
         self.watches.take().into_iter().for_each(|watch| finally.dispose(watch));
         self.at_close.take().into_iter().for_each(|it| it.loop_closed(&mut finally));
         self.dirty.take().into_iter().for_each(|flush| finally.dispose(flush));

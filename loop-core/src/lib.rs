@@ -143,6 +143,9 @@ pub use signals::CaughtInterrupt;
 pub use sleep::Sleep;
 pub use socket::Socket;
 pub use socket2::SockAddr;
-pub use task::{CatchCancelled, Fail, LoopTask, Raise, Task, TaskRef, catch_cancelled, fail};
+pub use task::{
+    CatchCancelled, Fail, LoopTask, Raise, Task, TaskFactory, TaskOptions, TaskRef, catch_cancelled,
+    eager_task_factory, fail,
+};
 pub use transport::Transport;
 pub use waiters::CallbackId;

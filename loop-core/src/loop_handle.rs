@@ -87,7 +87,11 @@ impl LoopHandle {
             match event_loop.create_task(coroutine) {
                 Ok(task) => forward(task, completer, handle),
                 Err(error) => {
-                    completer.complete(Err(TaskError::from(error)));
+                    // A factory refused; again both are told.
+                    let error = TaskError::from(error);
+                    completer.complete(Err(error.clone()));
+                    let context = ExceptionContext::new("No task could be made for another thread");
+                    event_loop.inner.report(&context.exception(error));
                 }
             }
         })?;

@@ -19,7 +19,7 @@ use std::future::Future;
 use std::rc::Rc;
 use std::task::Waker;
 
-use loop_core::{LoopTask, TaskError, TaskRef, fail};
+use loop_core::{LoopTask, TaskError, TaskOptions, TaskRef, fail};
 
 pub use error::GroupError;
 
@@ -83,12 +83,26 @@ impl<E: From<TaskError> + 'static> TaskGroup<E> {
         T: 'static,
         F: Future<Output = Result<T, E>> + 'static,
     {
+        self.create_task_with(TaskOptions::new(), coroutine)
+    }
+
+    /// [`create_task`](Self::create_task) with options: a name, a context, an eager start.
+    ///
+    /// # Errors
+    ///
+    /// As for [`create_task`](Self::create_task).
+    #[track_caller]
+    pub fn create_task_with<T, F>(&self, options: TaskOptions, coroutine: F) -> Result<LoopTask<T>>
+    where
+        T: 'static,
+        F: Future<Output = Result<T, E>> + 'static,
+    {
         if self.0.phase.get() != Phase::Open {
             return Err(Error::TaskGroupEnded);
         }
         let event_loop = get_running_loop()?;
         let state = Rc::clone(&self.0);
-        let task = event_loop.create_task(async move {
+        let task = event_loop.create_task_with(options, async move {
             match coroutine.await {
                 Ok(value) => value,
                 Err(error) => state.failed(error).await,

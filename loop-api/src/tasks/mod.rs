@@ -17,7 +17,7 @@ mod timeout;
 mod to_thread;
 mod wait;
 
-use loop_core::{LoopTask, Result, TaskRef};
+use loop_core::{LoopTask, Result, TaskOptions, TaskRef};
 
 use crate::policy::get_running_loop;
 
@@ -51,6 +51,19 @@ where
     F: Future + 'static,
 {
     get_running_loop()?.create_task(coroutine)
+}
+
+/// [`create_task`] with options: a name, a context, an eager start.
+///
+/// # Errors
+///
+/// As for [`create_task`], and what the loop's task factory refuses with.
+#[track_caller]
+pub fn create_task_with<F>(options: TaskOptions, coroutine: F) -> Result<LoopTask<F::Output>>
+where
+    F: Future + 'static,
+{
+    get_running_loop()?.create_task_with(options, coroutine)
 }
 
 /// The task whose step runs, none in a plain callback (asyncio: `current_task`). Of a loop by name, ask

@@ -5,6 +5,7 @@
 //! * `waker` — how a task is woken, from here and from elsewhere;
 //! * `step` — one poll, and how a task ends;
 //! * `cancel` — cancellation requests, and who takes them;
+//! * `factory` — making tasks;
 //! * `fail` — ending a task with an error;
 //! * `handles` — [`LoopTask`] and [`TaskRef`], what users hold, and the trait [`Task`];
 //! * `list` — the unfinished tasks of a loop.
@@ -13,6 +14,7 @@
 //! loop's thread, destructors included: whoever holds the last waker, what is inside was dropped by the loop.
 
 mod cancel;
+mod factory;
 mod fail;
 mod handles;
 mod header;
@@ -25,6 +27,7 @@ use std::panic::Location;
 use std::rc::Rc;
 
 pub use cancel::{CatchCancelled, Raise, catch_cancelled};
+pub use factory::{TaskFactory, TaskOptions, eager_task_factory};
 pub use fail::{Fail, fail};
 pub(crate) use handles::Outcome;
 pub(crate) use handles::next_id;

@@ -58,6 +58,16 @@ impl Inner {
             // A destructor of the coroutine runs the loop: the task's end gives the hold up.
             return;
         }
+        self.run_step(task);
+    }
+
+    /// The first step of a task that nobody has queued, within whatever runs now.
+    pub(crate) fn step_now(self: &Rc<Self>, task: &TaskRef) {
+        self.run_step(task.as_ptr());
+    }
+
+    /// The task is held, not done, and not in its step.
+    fn run_step(self: &Rc<Self>, task: TaskPtr) {
         let ended = {
             let _current = Current::enter(self, task);
             // SAFETY: as above, and this is the loop's thread.
@@ -69,7 +79,8 @@ impl Inner {
             Ended::Dropped(error) => self.finish(task, Some(error)),
             Ended::Fatal(payload) => {
                 let error = Panicked::new(Box::new("a fatal error left the loop"));
-                local.set(Flag::Retrieved);
+                // SAFETY: held until `finish` is through.
+                unsafe { task.as_ref() }.local.set(Flag::Retrieved);
                 self.finish(task, Some(TaskError::Panicked(error)));
                 std::panic::resume_unwind(payload);
             }

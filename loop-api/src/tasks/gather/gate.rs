@@ -27,7 +27,8 @@ impl Gate {
         Rc::new(Self {
             outer: event_loop.create_future(),
             children: RefCell::default(),
-            left: Cell::new(0),
+            // One for whoever starts them: children may be done before all are there.
+            left: Cell::new(1),
             fails_fast,
             left_alone: Cell::new(false),
             first_failed: Cell::new(None),
@@ -64,7 +65,8 @@ impl Gate {
 
     /// There are no more children to come.
     pub(super) fn close(&self) {
-        if self.left.get() == 0 {
+        self.left.set(self.left.get() - 1);
+        if self.left.get() == 0 && !self.is_open() {
             self.open();
         }
     }

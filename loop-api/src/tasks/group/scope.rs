@@ -169,7 +169,13 @@ where
             }
             Poll::Pending => match cancellation::take() {
                 Some(cancelled) => Some(cancelled),
-                None => return Poll::Pending,
+                None => {
+                    // A task that was started within the body has failed within it: the body is interrupted next.
+                    if state.phase.get() == Phase::Aborting && !*this.interrupted {
+                        context.waker().wake_by_ref();
+                    }
+                    return Poll::Pending;
+                }
             },
         };
         this.body.set(None);
