@@ -89,6 +89,25 @@ fn a_second_handler_replaces_the_first() {
     assert_eq!(disposition(libc::SIGHUP), libc::SIG_DFL);
 }
 
+/// What a replaced handler held may use the signals when it goes.
+#[test]
+fn what_a_replaced_handler_held_may_remove_the_new_one() {
+    struct Removes(loop_api::EventLoop);
+    impl Drop for Removes {
+        fn drop(&mut self) {
+            assert!(self.0.remove_signal_handler(libc::SIGSYS));
+        }
+    }
+    let event_loop = new_loop();
+    let reports = collect_reports(&event_loop);
+    let held = Removes(event_loop.clone());
+    event_loop.add_signal_handler(libc::SIGSYS, move || _ = held.0.is_running()).unwrap();
+    event_loop.add_signal_handler(libc::SIGSYS, || {}).unwrap();
+    assert_eq!(disposition(libc::SIGSYS), libc::SIG_DFL);
+    assert_eq!(messages(&reports).len(), 0);
+    event_loop.close().unwrap();
+}
+
 /// SIG-04: the disposition is what it was.
 #[test]
 fn removing_restores_what_was_before() {

@@ -111,5 +111,13 @@ pub fn uncancel() -> u32 {
 /// count stays as it is. For a scope that has something to return first.
 pub fn rearm(cancelled: &Cancelled) {
     raise(cancelled);
-    with_current(|header| header.local.set(Flag::Fresh));
+    with_running(|running| {
+        let Some(task) = running.and_then(|inner| inner.current_task.get()) else { return };
+        // SAFETY: the current task is held by the loop for its step, which is of this thread.
+        unsafe {
+            task.as_ref().local.set(Flag::Fresh);
+            // The step that shows the request to what the task waits for by then.
+            crate::task::schedule(task);
+        }
+    });
 }

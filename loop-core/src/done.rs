@@ -5,6 +5,7 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::num::NonZeroU64;
 use std::panic::Location;
 use std::rc::Rc;
 
@@ -16,6 +17,9 @@ use crate::handle::{Handle, Scope};
 pub(crate) trait Done: Handle {
     /// Tells it what is done: a `&S` of its own type.
     fn bind_any(&self, subject: &dyn Any);
+
+    /// The number of the task that waits by this callback, where that was said.
+    fn awaiter(&self) -> Option<u64>;
 }
 
 pub(crate) struct DoneCallback<S, F> {
@@ -24,16 +28,23 @@ pub(crate) struct DoneCallback<S, F> {
     cancelled: Cell<bool>,
     scope: Scope,
     source: &'static Location<'static>,
+    awaiter: Option<NonZeroU64>,
 }
 
 impl<S: Clone + 'static, F: FnOnce(&S) + 'static> DoneCallback<S, F> {
     pub(crate) fn new(function: F, source: &'static Location<'static>) -> Rc<Self> {
+        Self::of(None, function, source)
+    }
+
+    /// One by which a task waits.
+    pub(crate) fn of(awaiter: Option<u64>, function: F, source: &'static Location<'static>) -> Rc<Self> {
         Rc::new(Self {
             subject: RefCell::new(None),
             function: RefCell::new(Some(function)),
             cancelled: Cell::new(false),
             scope: Scope::capture(),
             source,
+            awaiter: awaiter.and_then(NonZeroU64::new),
         })
     }
 
@@ -47,6 +58,10 @@ impl<S: Clone + 'static, F: FnOnce(&S) + 'static> Done for DoneCallback<S, F> {
         if let Some(subject) = subject.downcast_ref::<S>() {
             self.bind(subject.clone());
         }
+    }
+
+    fn awaiter(&self) -> Option<u64> {
+        self.awaiter.map(NonZeroU64::get)
     }
 }
 

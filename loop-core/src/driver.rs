@@ -136,6 +136,11 @@ impl Inner {
         self.with_driver(|driver| f(&mut *driver.backend, &mut driver.ops)).unwrap_or_else(|| Err(closed()))
     }
 
+    /// The operations that somebody awaits, by name.
+    pub(crate) fn each_operation(&self, mut each: impl FnMut(&'static str, &Waker)) {
+        self.with_driver(|driver| driver.ops.each_awaited(|op, waker| each(op.name(), waker)));
+    }
+
     pub(crate) fn poll_backend(&self, wait: Wait) -> io::Result<()> {
         let list = &mut self.arrived.borrow_mut().list;
         let before = list.len();

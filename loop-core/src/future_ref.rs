@@ -161,8 +161,14 @@ impl FutureRef {
     /// Calls a function when it is done, through the ready queue, in the context that is current now: never before this
     /// returns, also where it is done already.
     pub fn add_done_callback(&self, function: impl FnOnce() + 'static) -> CallbackId {
+        self.add_done_callback_of(None, function)
+    }
+
+    /// [`add_done_callback`](Self::add_done_callback) by which a task waits for this: so it is shown in
+    /// [`EventLoop::dump`].
+    pub fn add_done_callback_of(&self, awaiter: Option<&TaskRef>, function: impl FnOnce() + 'static) -> CallbackId {
         match &self.0 {
-            Kind::Task(task) => task.add_done_callback(|_| function()),
+            Kind::Task(task) => task.add_done_callback_of(awaiter, |_| function()),
             Kind::Future(future) => future.add_done_callback(Box::new(function)),
         }
     }

@@ -144,8 +144,8 @@ pub use sleep::Sleep;
 pub use socket::Socket;
 pub use socket2::SockAddr;
 pub use task::{
-    CatchCancelled, Fail, LoopTask, Raise, Task, TaskFactory, TaskOptions, TaskRef, catch_cancelled,
-    eager_task_factory, fail,
+    CatchCancelled, Fail, LoopTask, Raise, Task, TaskDump, TaskFactory, TaskOptions, TaskRef, TaskSnapshot, TaskState,
+    WaitsFor, catch_cancelled, eager_task_factory, fail,
 };
 pub use transport::Transport;
 pub use waiters::CallbackId;

@@ -157,6 +157,23 @@ impl Op {
         }
     }
 
+    /// What it is, in a word.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Accept { .. } | Self::AcceptMulti { .. } => "accept",
+            Self::Connect { .. } => "connect",
+            Self::Recv { .. } | Self::RecvMulti { .. } => "receive",
+            Self::RecvFrom { .. } => "receive a datagram",
+            Self::Send { .. } | Self::SendVectored { .. } => "send",
+            Self::SendTo { .. } => "send a datagram",
+            Self::Shutdown { .. } => "shutdown",
+            Self::Readiness { .. } => "readiness of a descriptor",
+            Self::ReadAt { .. } => "read a file",
+            Self::WriteAt { .. } => "write a file",
+        }
+    }
+
     /// The direction, where the operation has one.
     #[must_use]
     pub fn direction(&self) -> Option<Interest> {

@@ -112,6 +112,15 @@ impl OpTable {
         Self::default()
     }
 
+    /// The operations that somebody awaits.
+    pub(crate) fn each_awaited(&self, mut each: impl FnMut(&Op, &Waker)) {
+        for slot in self.pages.iter().flatten() {
+            if let (Some(op), Target::Future { waker: Some(waker), .. }) = (&slot.op, &slot.target) {
+                each(op, waker);
+            }
+        }
+    }
+
     /// How many operations the table holds.
     #[must_use]
     pub fn len(&self) -> usize {

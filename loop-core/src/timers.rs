@@ -90,6 +90,15 @@ impl Timers {
         }
     }
 
+    /// The timers that wake somebody, with their times.
+    pub(crate) fn each_waker(&self, mut each: impl FnMut(Duration, &Waker)) {
+        for Reverse(entry) in &self.heap {
+            if let Some(Target::Waker(waker)) = &self.slots[entry.slot as usize].target {
+                each(Duration::from_nanos(entry.when), waker);
+            }
+        }
+    }
+
     /// Gives a timer that is still to come another target; the old one comes back.
     pub(crate) fn retarget(&mut self, key: TimerKey, target: Target) -> Target {
         let slot = &mut self.slots[key.slot as usize];

@@ -133,6 +133,24 @@ impl Waiters {
         }
     }
 
+    /// The numbers of the tasks that wait, as far as they are known.
+    pub(crate) fn each_awaiter(&self, mut each: impl FnMut(u64)) {
+        let list = self.0.borrow();
+        let entries = match &*list {
+            List::Empty | List::Told { .. } => &[][..],
+            List::One(entry) => std::slice::from_ref(entry),
+            List::Many { entries, .. } => entries,
+        };
+        for entry in entries {
+            let awaiter = match &entry.waiter {
+                Waiter::Waker(waker) => crate::task::woken_by(waker),
+                Waiter::Callback(callback) => callback.awaiter(),
+                Waiter::Gone => None,
+            };
+            awaiter.into_iter().for_each(&mut each);
+        }
+    }
+
     /// Whether everyone was told during this run.
     pub(crate) fn told_in(&self, run: u64) -> bool {
         matches!(&*self.0.borrow(), List::Told { run: told } if *told == run)

@@ -101,7 +101,7 @@ impl Runner {
 
     /// A runner with options.
     pub fn builder() -> RunnerBuilder {
-        RunnerBuilder { factory: None, debug: None, executor_timeout: EXECUTOR_TIMEOUT }
+        RunnerBuilder { factory: None, debug: None, executor_timeout: EXECUTOR_TIMEOUT, dump_signal: None }
     }
 
     /// Runs a coroutine until it ends, in the context that all runs of this runner share, and gives its output. Tasks
@@ -234,6 +234,7 @@ pub struct RunnerBuilder {
     factory: Option<LoopFactory>,
     debug: Option<bool>,
     executor_timeout: Duration,
+    dump_signal: Option<i32>,
 }
 
 impl RunnerBuilder {
@@ -254,6 +255,13 @@ impl RunnerBuilder {
     /// and goes on.
     pub fn executor_timeout(mut self, timeout: Duration) -> Self {
         self.executor_timeout = timeout;
+        self
+    }
+
+    /// Has a signal, `libc::SIGUSR1` for one, write every task and what it waits for to the standard error: see
+    /// [`EventLoop::dump_on_signal`]. What the signal does otherwise comes back when the runner is closed.
+    pub fn dump_on_signal(mut self, signal: i32) -> Self {
+        self.dump_signal = Some(signal);
         self
     }
 
@@ -300,6 +308,15 @@ impl RunnerBuilder {
         if let Some(on) = self.debug {
             event_loop.set_debug(on);
         }
+        if let Some(signal) = self.dump_signal
+            && let Err(error) = event_loop.dump_on_signal(signal)
+        {
+            if self.factory.is_none() {
+                policy::set_event_loop(None);
+            }
+            event_loop.close()?;
+            return Err(error.into());
+        }
         Ok(event_loop)
     }
 }
@@ -319,6 +336,7 @@ impl fmt::Debug for RunnerBuilder {
             .field("debug", &self.debug)
             .field("loop_factory", &self.factory.is_some())
             .field("executor_timeout", &self.executor_timeout)
+            .field("dump_on_signal", &self.dump_signal)
             .finish()
     }
 }

@@ -41,6 +41,8 @@ struct State<E> {
     returned: RefCell<HashMap<u64, E>>,
     /// In the order of the ends.
     errors: RefCell<Vec<E>>,
+    /// Whose scope it is.
+    parent: Option<TaskRef>,
     /// The scope's.
     waker: RefCell<Option<Waker>>,
 }
@@ -65,6 +67,7 @@ impl<E: From<TaskError> + 'static> TaskGroup<E> {
             tasks: RefCell::default(),
             returned: RefCell::default(),
             errors: RefCell::default(),
+            parent: get_running_loop().ok().and_then(|event_loop| event_loop.current_task()),
             waker: RefCell::default(),
         }))
     }
@@ -127,7 +130,7 @@ impl<E: From<TaskError> + 'static> State<E> {
         }
         self.tasks.borrow_mut().insert(task.id(), task.clone());
         let state = Rc::clone(self);
-        task.add_done_callback(move |task| state.ended(task));
+        task.add_done_callback_of(self.parent.as_ref(), move |task| state.ended(task));
     }
 
     /// The end of a task by an error of its own.

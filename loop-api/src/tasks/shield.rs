@@ -73,7 +73,7 @@ impl<F: Future + 'static> Shielded<F> {
             _ = outer.set_result(());
         } else {
             let (done, outer) = (handle.clone(), outer.clone());
-            let id = handle.add_done_callback(move || {
+            let id = handle.add_done_callback_of(event_loop.current_task().as_ref(), move || {
                 if !outer.done() {
                     _ = outer.set_result(());
                 } else if outer.cancelled()

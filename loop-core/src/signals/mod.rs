@@ -214,10 +214,12 @@ impl Inner {
             cancelled: Cell::new(false),
             source,
         });
-        if let Some(registered) = self.signals.handlers.borrow_mut().get_mut(&signal) {
+        let replaced = self.signals.handlers.borrow_mut().get_mut(&signal).map(|registered| {
             registered.installed.set_impatient(impatient);
-            let old = std::mem::replace(&mut registered.handler, Rc::clone(&handler));
-            self.dispose(old);
+            std::mem::replace(&mut registered.handler, Rc::clone(&handler))
+        });
+        if let Some(replaced) = replaced {
+            self.dispose(replaced);
             return Ok(handler);
         }
         let pipe = self.open_signal_pipe()?;

@@ -193,8 +193,24 @@ impl TaskRef {
     /// never before this returns, also where the task is done already.
     #[track_caller]
     pub fn add_done_callback(&self, function: impl FnOnce(&Self) + 'static) -> CallbackId {
+        self.call_when_done(None, function, Location::caller())
+    }
+
+    /// [`add_done_callback`](Self::add_done_callback) by which a task waits for this one: so it is shown in
+    /// [`EventLoop::dump`] (Python 3.14: `future_add_to_awaited_by`).
+    #[track_caller]
+    pub fn add_done_callback_of(&self, awaiter: Option<&Self>, function: impl FnOnce(&Self) + 'static) -> CallbackId {
+        self.call_when_done(awaiter.map(Self::id), function, Location::caller())
+    }
+
+    fn call_when_done(
+        &self,
+        awaiter: Option<u64>,
+        function: impl FnOnce(&Self) + 'static,
+        source: &'static Location<'static>,
+    ) -> CallbackId {
         let id = CallbackId::next();
-        let callback = DoneCallback::new(function, Location::caller());
+        let callback = DoneCallback::of(awaiter, function, source);
         if !self.done() {
             self.header().waiters.add_callback(id, callback);
         } else if let Some(inner) = self.inner()

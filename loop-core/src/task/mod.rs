@@ -6,6 +6,7 @@
 //! * `step` — one poll, and how a task ends;
 //! * `cancel` — cancellation requests, and who takes them;
 //! * `factory` — making tasks;
+//! * `dump` — every task and what it waits for;
 //! * `fail` — ending a task with an error;
 //! * `handles` — [`LoopTask`] and [`TaskRef`], what users hold, and the trait [`Task`];
 //! * `list` — the unfinished tasks of a loop.
@@ -14,6 +15,7 @@
 //! loop's thread, destructors included: whoever holds the last waker, what is inside was dropped by the loop.
 
 mod cancel;
+mod dump;
 mod factory;
 mod fail;
 mod handles;
@@ -27,6 +29,8 @@ use std::panic::Location;
 use std::rc::Rc;
 
 pub use cancel::{CatchCancelled, Raise, catch_cancelled};
+pub(crate) use dump::woken_by;
+pub use dump::{TaskDump, TaskSnapshot, TaskState, WaitsFor};
 pub use factory::{TaskFactory, TaskOptions, eager_task_factory};
 pub use fail::{Fail, fail};
 pub(crate) use handles::Outcome;

@@ -10,7 +10,7 @@ use std::task::{RawWaker, RawWakerVTable, Waker};
 
 use crate::task::header::{Header, TaskPtr};
 
-const VTABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, drop_waker);
+static VTABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, drop_waker);
 
 /// The task's waker, borrowed for one poll: it holds nothing, so nothing is given up with it.
 ///
@@ -20,6 +20,11 @@ const VTABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, dro
 pub(crate) unsafe fn borrowed(task: TaskPtr) -> ManuallyDrop<Waker> {
     // SAFETY: the vtable's functions are made for task pointers; the hold is the caller's.
     ManuallyDrop::new(unsafe { Waker::from_raw(RawWaker::new(task.as_ptr().cast(), &VTABLE)) })
+}
+
+/// The task that a waker wakes, if it is one of ours. It is alive while the waker is.
+pub(crate) fn task_of(waker: &Waker) -> Option<TaskPtr> {
+    std::ptr::eq(waker.vtable(), &raw const VTABLE).then(|| task(waker.data()))
 }
 
 fn task(data: *const ()) -> TaskPtr {

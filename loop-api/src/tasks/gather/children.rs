@@ -115,7 +115,8 @@ impl<F: Future + 'static> Slot<F> {
         if handle.done() {
             settle();
         } else {
-            gate.set_callback(place, handle.add_done_callback(settle));
+            let awaiter = event_loop.current_task();
+            gate.set_callback(place, handle.add_done_callback_of(awaiter.as_ref(), settle));
         }
         Ok(slot)
     }

@@ -196,9 +196,10 @@ where
         let this = self.project();
         let state = &this.group.0;
         // Where it need not suspend, it does not notice a request.
-        if *this.waits
-            && let Some(cancelled) = cancellation::take()
-        {
+        if !*this.waits && state.tasks.borrow().is_empty() {
+            return Poll::Ready(());
+        }
+        if let Some(cancelled) = cancellation::take() {
             *this.cancelled = Some(cancelled);
             state.abort();
         }
