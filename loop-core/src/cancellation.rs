@@ -9,13 +9,15 @@
 //! * a **scope** polls what is inside, and if that is pending calls [`take`]: given a request, the scope is the one to act
 //!   upon it, and may [`raise`] it again for the next scope outward when it has finished its clean-up.
 //! * a scope that ends what is inside for reasons of its own (a deadline, a sibling that failed) makes a request with
-//!   [`interrupt`] before it polls, takes it when it comes back, and takes its count back with [`uncancel`]. A request
-//!   that is still counted after that, beyond those that [`cancelling`] told at the beginning, is somebody else's: the
-//!   scope raises it.
+//!   [`interrupt`] before it polls, and takes it when it comes back. Until what is inside has ended, it is [`counted`]
+//!   for the length of each poll: those inside see it as any other, those beside it see nothing. What is counted at the
+//!   end beyond what [`cancelling`] told at the beginning is somebody else's: the scope raises it.
 //!
 //! Outside of a task there are no requests: `is_pending` is false, `take` gives none, `raise` does nothing.
 
+use std::marker::PhantomData;
 use std::task::{Context, Poll};
+use std::thread::panicking;
 
 use crate::error::Cancelled;
 use crate::running::with_running;
@@ -79,13 +81,12 @@ pub fn raise(cancelled: &Cancelled) {
     });
 }
 
-/// A request of the current task to itself, counted like any other, that what is polled next sees in this very step: how a
-/// scope interrupts what is inside. False outside of a task.
+/// A request of the current task to itself that what is polled next sees in this very step: how a scope interrupts what is
+/// inside. It is not counted, which is for [`counted`]. False outside of a task.
 #[must_use = "outside of a task, nobody is interrupted"]
 pub fn interrupt() -> bool {
     with_current(|header| {
         let local = &header.local;
-        local.cancelling.set(local.cancelling.get().saturating_add(1));
         if header.extras.borrow().is_some() {
             header.with_extras(|extras| extras.message = None);
         }
@@ -101,10 +102,39 @@ pub fn cancelling() -> u32 {
     with_current(|header| header.local.cancelling.get()).unwrap_or(0)
 }
 
-/// Takes one request to the current task back and tells how many are left (asyncio: `current_task().uncancel()`); at zero
-/// a request that was not taken yet is gone.
-pub fn uncancel() -> u32 {
-    with_current(Header::uncancel).unwrap_or(0)
+/// Counts one request more for as long as the guard lives: that of a scope, while it polls what it has interrupted. Where a
+/// panic ends that, the request goes with it.
+///
+/// Counting ends with the poll, so that a scope beside this one in the same task is not misled, and one that is dropped
+/// leaves nothing behind.
+pub fn counted() -> Counted {
+    _ = with_current(|header| {
+        let count = &header.local.cancelling;
+        count.set(count.get().saturating_add(1));
+    });
+    Counted { panicked_before: panicking(), _this_thread: PhantomData }
+}
+
+/// The guard of [`counted`].
+#[derive(Debug)]
+#[must_use = "it counts as long as it lives"]
+pub struct Counted {
+    panicked_before: bool,
+    _this_thread: PhantomData<*const ()>,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        _ = with_current(|header| {
+            if panicking() && !self.panicked_before {
+                // Nobody takes it any more.
+                header.uncancel();
+            } else {
+                let count = &header.local.cancelling;
+                count.set(count.get().saturating_sub(1));
+            }
+        });
+    }
 }
 
 /// Lets a request stand again in the current task for the *next* time it suspends, as if it had cancelled itself; its

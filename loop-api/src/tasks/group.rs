@@ -29,7 +29,7 @@ use crate::policy::get_running_loop;
 /// A group of tasks (asyncio: `TaskGroup`): made by [`scope`](Self::scope) for the time of its body. Clones stand for the
 /// same group, so that a task of the group can add to it.
 ///
-/// Its tasks give a `Result`, whose `Err` is a failure, as a panic is. The first failure cancels all other tasks and
+/// Its tasks and its body give a `Result`, whose `Err` is a failure, as a panic is. The first failure cancels all other tasks and
 /// interrupts the body; when all have ended, [`GroupError`] holds every failure.
 pub struct TaskGroup<E = Error>(Rc<State<E>>);
 

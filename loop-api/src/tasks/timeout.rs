@@ -3,8 +3,8 @@
 //! A limited future is polled in the task of whoever awaits it. When the time is over, the scope makes a request to cancel
 //! and polls once more: what is inside takes it, cleans up for as long as it likes, and lets it go on, or is dropped where
 //! it stands; either way the request comes back to the scope, which makes [`Error::TimedOut`] of it. Requests are counted,
-//! so that a cancellation from elsewhere is not mistaken for the scope's own: if there are more than at the beginning when
-//! the scope has taken its own back, the cancellation goes on outward.
+//! so that a cancellation from elsewhere is not mistaken for the scope's own: if there are more than at the beginning, without
+//! the scope's own, the cancellation goes on outward.
 //!
 //! The request is made within the poll rather than by the timer, so that in a combinator of another crate only what is in
 //! the scope sees it.
@@ -117,7 +117,10 @@ impl<F: Future, S: Deref<Target = Scope>> Future for Limited<F, S> {
             *this.entered = true;
         }
         scope.interrupt_if_due();
-        if let Poll::Ready(value) = future.poll(context) {
+        let counted = scope.is_expiring().then(cancellation::counted);
+        let polled = future.poll(context);
+        drop(counted);
+        if let Poll::Ready(value) = polled {
             this.future.set(None);
             scope.leave();
             return Poll::Ready(Ok(value));

@@ -1,15 +1,18 @@
 //! The await that a task group is.
 //!
-//! While the body runs, a failure of a task interrupts it: the scope makes a request to cancel, counted as asyncio counts
-//! it, and takes it back when the body has ended. From then on the scope waits for the tasks. A request from elsewhere ends
-//! the body and cancels the tasks, and goes on outward when all have ended; where there are failures too, they are the
-//! outcome, and the request stands for the next suspension.
+//! While the body runs, a failure of a task interrupts it: the scope makes a request to cancel, which is counted while the
+//! body is polled. From when the body has ended, the scope waits for the tasks. A request from elsewhere ends the body and
+//! cancels the tasks, and goes on outward when all have ended; where there are failures too, they are the outcome, and the
+//! request stands for the next suspension. A panic of the body is a failure; one that leaves the loop does so when the tasks
+//! have ended.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use loop_core::{Cancelled, Error as LoopError, TaskError, cancellation};
+use loop_core::{Cancelled, Error as LoopError, Fatal, Panicked, TaskError, cancellation};
 use pin_project_lite::pin_project;
 
 use super::{GroupError, Phase, State, TaskGroup};
@@ -53,7 +56,7 @@ impl<E: From<TaskError> + 'static> TaskGroup<E> {
     ///
     /// # Errors
     ///
-    /// [`GroupError`] with every failure: of the tasks, and of the body. Outside of a task, with
+    /// [`GroupError`] with every failure: of the tasks, and of the body, a panic of which counts as one. Outside of a task, with
     /// [`LoopError::InvalidState`](crate::LoopError::InvalidState), and the body is not run.
     pub async fn scope<B, T>(body: B) -> Result<T, GroupError<E>>
     where
@@ -69,6 +72,7 @@ impl<E: From<TaskError> + 'static> TaskGroup<E> {
             body: Some(body(group)),
             value: None,
             error: None,
+            fatal: None,
             before: cancellation::cancelling(),
             interrupted: false,
             waits: false,
@@ -90,9 +94,11 @@ pin_project! {
         body: Option<B>,
         value: Option<T>,
         error: Option<E>,
+        // What the body left the loop with.
+        fatal: Option<Box<dyn Any + Send>>,
         // The task's count of requests at the beginning.
         before: u32,
-        // The body was interrupted, which is counted.
+        // The body was interrupted.
         interrupted: bool,
         // It has suspended to wait for the tasks.
         waits: bool,
@@ -127,6 +133,9 @@ where
         let this = self.project();
         let state = &this.group.0;
         state.phase.set(Phase::Finished);
+        if let Some(payload) = this.fatal.take() {
+            resume_unwind(payload);
+        }
         let mut errors = state.errors.take();
         errors.extend(this.error.take());
         match (this.cancelled.take(), this.value.take()) {
@@ -158,16 +167,28 @@ where
         if state.phase.get() == Phase::Aborting && !*this.interrupted {
             *this.interrupted = cancellation::interrupt();
         }
-        let taken = match body.poll(context) {
-            Poll::Ready(Ok(value)) => {
+        let counted = this.interrupted.then(cancellation::counted);
+        // A body that panicked is not polled again.
+        let polled = catch_unwind(AssertUnwindSafe(|| body.poll(context)));
+        drop(counted);
+        let taken = match polled {
+            Ok(Poll::Ready(Ok(value))) => {
                 *this.value = Some(value);
                 None
             }
-            Poll::Ready(Err(error)) => {
+            Ok(Poll::Ready(Err(error))) => {
                 *this.error = Some(error);
                 None
             }
-            Poll::Pending => match cancellation::take() {
+            Err(payload) if payload.is::<Fatal>() => {
+                *this.fatal = Some(payload);
+                None
+            }
+            Err(payload) => {
+                *this.error = Some(E::from(TaskError::Panicked(Panicked::new(payload))));
+                None
+            }
+            Ok(Poll::Pending) => match cancellation::take() {
                 Some(cancelled) => Some(cancelled),
                 None => {
                     // A task that was started within the body has failed within it: the body is interrupted next.
@@ -179,7 +200,7 @@ where
             },
         };
         this.body.set(None);
-        let ours_alone = *this.interrupted && cancellation::uncancel() <= *this.before;
+        let ours_alone = *this.interrupted && cancellation::cancelling() <= *this.before;
         if ours_alone {
             // What still stands was ours.
             _ = cancellation::take();

@@ -76,9 +76,14 @@ impl Scope {
         }
     }
 
+    /// The time is over, and what is inside was told.
+    pub(super) fn is_expiring(&self) -> bool {
+        self.state.get() == State::Expiring
+    }
+
     /// After what is inside stayed pending: the request, if it is the scope's turn to take it.
     pub(super) fn interrupted(&self) -> Option<Cancelled> {
-        (self.state.get() == State::Expiring).then(cancellation::take).flatten()
+        self.is_expiring().then(cancellation::take).flatten()
     }
 
     /// Sets the timer, if there is one to set.
@@ -98,11 +103,16 @@ impl Scope {
             let Ok(event_loop) = get_running_loop() else { return };
             self.sleep.replace(Some(event_loop.sleep_until(when)));
         }
-        let mut sleep = self.sleep.borrow_mut();
-        if let Some(sleep) = &mut *sleep
-            && let Poll::Ready(()) = Pin::new(sleep).poll(context)
-        {
-            context.waker().wake_by_ref();
+        // Not borrowed while it is polled: what it does to a waker is somebody else's code.
+        let sleep = self.sleep.take();
+        if let Some(mut sleep) = sleep {
+            if let Poll::Ready(()) = Pin::new(&mut sleep).poll(context) {
+                context.waker().wake_by_ref();
+            }
+            // Unless that moved the deadline.
+            if self.when.get() == Some(when) {
+                self.sleep.replace(Some(sleep));
+            }
         }
     }
 
@@ -111,8 +121,8 @@ impl Scope {
         drop(sleep);
     }
 
-    /// What is inside has ended. True where the time is over and nobody else asked for the end: then the request is taken
-    /// back as if it had never been.
+    /// What is inside has ended. True where the time is over and nobody else asked for the end: then the request is gone as
+    /// if it had never been.
     pub(super) fn leave(&self) -> bool {
         self.disarm();
         if self.state.get() != State::Expiring {
@@ -120,7 +130,7 @@ impl Scope {
             return false;
         }
         self.state.set(State::Expired);
-        let ours_alone = cancellation::uncancel() <= self.before.get();
+        let ours_alone = cancellation::cancelling() <= self.before.get();
         if ours_alone {
             // What still stands was ours.
             _ = cancellation::take();
