@@ -31,7 +31,7 @@ trait Erased {
     fn done(&self) -> bool;
     fn cancelled(&self) -> bool;
     fn cancel_with(&self, message: Option<&str>) -> bool;
-    fn add_done_callback(&self, function: Box<dyn FnOnce()>) -> CallbackId;
+    fn add_done_callback(&self, function: Box<dyn FnOnce(&FutureRef)>) -> CallbackId;
     fn remove_done_callback(&self, id: CallbackId) -> bool;
     fn exception(&self) -> Result<Option<TaskError>, TaskError>;
     fn get_loop(&self) -> EventLoop;
@@ -51,8 +51,8 @@ impl<T: 'static> Erased for LoopFuture<T> {
         self.cancel_with(message)
     }
 
-    fn add_done_callback(&self, function: Box<dyn FnOnce()>) -> CallbackId {
-        self.add_done_callback(|_| function())
+    fn add_done_callback(&self, function: Box<dyn FnOnce(&FutureRef)>) -> CallbackId {
+        self.add_done_callback(|future| function(&FutureRef::of_future(future)))
     }
 
     fn remove_done_callback(&self, id: CallbackId) -> bool {
@@ -158,17 +158,21 @@ impl FutureRef {
         }
     }
 
-    /// Calls a function when it is done, through the ready queue, in the context that is current now: never before this
+    /// Calls a function with this when it is done, through the ready queue, in the context that is current now: never before this
     /// returns, also where it is done already.
-    pub fn add_done_callback(&self, function: impl FnOnce() + 'static) -> CallbackId {
+    pub fn add_done_callback(&self, function: impl FnOnce(&Self) + 'static) -> CallbackId {
         self.add_done_callback_of(None, function)
     }
 
     /// [`add_done_callback`](Self::add_done_callback) by which a task waits for this: so it is shown in
     /// [`EventLoop::dump`].
-    pub fn add_done_callback_of(&self, awaiter: Option<&TaskRef>, function: impl FnOnce() + 'static) -> CallbackId {
+    pub fn add_done_callback_of(
+        &self,
+        awaiter: Option<&TaskRef>,
+        function: impl FnOnce(&Self) + 'static,
+    ) -> CallbackId {
         match &self.0 {
-            Kind::Task(task) => task.add_done_callback_of(awaiter, |_| function()),
+            Kind::Task(task) => task.add_done_callback_of(awaiter, |task| function(&Self::from(task.clone()))),
             Kind::Future(future) => future.add_done_callback(Box::new(function)),
         }
     }

@@ -15,6 +15,7 @@ use loop_core::{CallbackId, Error as LoopError, Future as LoopFutureTrait, Limit
 
 use crate::error::{Error, Result};
 use crate::policy::get_running_loop;
+use crate::tasks::wait::poll_waiter;
 
 /// Gives tasks or futures of the loop in the order in which they are done (asyncio: `as_completed`): a [`Stream`] of those
 /// very handles, which do not have to be waited for any more. Coroutines have to be made tasks first.
@@ -243,7 +244,7 @@ impl<F: LoopFutureTrait> Future for NextCompleted<F> {
         }
         loop {
             if let Some(waiter) = &mut this.waiter {
-                if let Err(error) = ready!(Pin::new(waiter).poll(context)) {
+                if let Err(error) = ready!(poll_waiter(waiter, context)) {
                     return Poll::Ready(Some(Err(error.into())));
                 }
                 this.waiter = None;

@@ -22,6 +22,11 @@ impl<F: Future> Child<F> {
     pub(crate) fn handle(&self) -> &FutureRef {
         &self.handle
     }
+
+    /// Whether it is a task that was made here, and nobody else's.
+    pub(crate) fn is_made(&self) -> bool {
+        matches!(self.origin, Origin::Made(_))
+    }
 }
 
 impl<F: Future + 'static> Child<F> {

@@ -53,7 +53,8 @@ use crate::policy::get_running_loop;
 ///
 /// The await gives [`TaskError::Panicked`], [`TaskError::Cancelled`] or whatever else ended a child first;
 /// [`TaskError::Failed`] with a [`LoopError`](crate::LoopError) where there is no running loop, or a child is of another
-/// one: coroutines that were started are cancelled then, and the rest is dropped.
+/// one: coroutines that were started are cancelled then, the rest is dropped, and what was given is left alone.
+/// [`TaskError::SelfAwait`] where a child is the task that awaits.
 #[track_caller]
 pub fn gather<C, K>(children: C) -> Gather<C::Slots>
 where
@@ -141,8 +142,7 @@ impl<S> Gathering<S> {
                     Ok((slots, Await::new(gate)))
                 }
                 Err(error) => {
-                    // Those before the one that was refused.
-                    gate.cancel_with(None);
+                    gate.refuse();
                     Err(error)
                 }
             }

@@ -72,8 +72,8 @@ impl<F: Future + 'static> Shielded<F> {
             // Fresh, and of an open loop.
             _ = outer.set_result(());
         } else {
-            let (done, outer) = (handle.clone(), outer.clone());
-            let id = handle.add_done_callback_of(event_loop.current_task().as_ref(), move || {
+            let outer = outer.clone();
+            let id = handle.add_done_callback_of(event_loop.current_task().as_ref(), move |done| {
                 if !outer.done() {
                     _ = outer.set_result(());
                 } else if outer.cancelled()
@@ -81,7 +81,7 @@ impl<F: Future + 'static> Shielded<F> {
                     && let Some(event_loop) = done.get_loop()
                 {
                     let context = ExceptionContext::new("exception in shielded future").exception(error);
-                    event_loop.call_exception_handler(&context.detail("future", &done));
+                    event_loop.call_exception_handler(&context.detail("future", done));
                 }
             });
             callback = Some(id);
@@ -92,9 +92,10 @@ impl<F: Future + 'static> Shielded<F> {
 
 impl<F: Future> Drop for Shielded<F> {
     fn drop(&mut self) {
-        // A task ends some time, and is looked at then. A future may never be done, and would keep what hangs on it.
+        // After a cancellation a failure is still to be told of. Else nobody is concerned any more, and what is inside may
+        // never be done.
         if let Some(callback) = self.callback
-            && self.child.handle().as_task().is_none()
+            && !self.outer.cancelled()
         {
             self.child.handle().remove_done_callback(callback);
         }

@@ -4,10 +4,15 @@
 //! all come back, in two lists. Whatever way this ends, the callbacks are taken off again.
 
 use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use loop_core::{CallbackId, Error, Future as LoopFutureTrait, Limit, LoopFuture, Result, TimerHandle};
+use loop_core::{
+    CallbackId, Error, Future as LoopFutureTrait, Limit, LoopFuture, Result, TaskError, TimerHandle, cancellation,
+};
 
 use crate::policy::get_running_loop;
 
@@ -68,11 +73,11 @@ where
     if futures.iter().any(|future| future.get_loop().is_some_and(|its| its != event_loop)) {
         return Err(Error::InvalidArgument("the tasks and futures must be of the running loop"));
     }
-    let waiter = event_loop.create_future::<()>();
+    let mut waiter = event_loop.create_future::<()>();
     let watch = Watch::new(futures, &waiter, return_when);
     let _timer = Timer::set(limit, &waiter)?;
     // Nobody sets an error, and a cancellation drops this.
-    _ = waiter.await;
+    _ = poll_fn(|context| poll_waiter(&mut waiter, context)).await;
     Ok(watch.into_futures().into_iter().partition(LoopFutureTrait::done))
 }
 
@@ -121,6 +126,15 @@ impl<F: LoopFutureTrait> Drop for Watch<F> {
     fn drop(&mut self) {
         self.take_off();
     }
+}
+
+/// Polls a waiter that nobody else awaits. A request goes before it, and is not passed on to it: where somebody beside this
+/// in the task takes the request, the wait goes on.
+pub(super) fn poll_waiter(waiter: &mut LoopFuture<()>, context: &mut Context<'_>) -> Poll<Result<(), TaskError>> {
+    if cancellation::is_pending() {
+        return cancellation::withhold(context);
+    }
+    Pin::new(waiter).poll(context)
 }
 
 /// Releases a waiter after a while; taken back when it goes.

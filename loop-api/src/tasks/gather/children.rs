@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use loop_core::{EventLoop, Result, TaskError};
+use loop_core::{EventLoop, FutureRef, Result, TaskError};
 
 use super::gate::Gate;
 use crate::tasks::child::Child;
@@ -104,16 +104,16 @@ impl<F: Future + 'static> Slot<F> {
     {
         let child = Child::new(event_loop, future)?;
         let handle = child.handle().clone();
-        let place = gate.add(&handle);
+        let place = gate.add(&handle, child.is_made());
         let slot = Self(Rc::new(RefCell::new(Cell { child: Some(child), outcome: None, error: None })));
         let (counts, settled) = (Rc::clone(gate), Self(Rc::clone(&slot.0)));
-        let settle = move || {
+        let settle = move |_: &FutureRef| {
             let failed = settled.settle::<J>(counts.is_awaited());
             counts.child_done(place, failed);
         };
         // Done already: it counts at once, as there is nothing to wait for (an eager task).
         if handle.done() {
-            settle();
+            settle(&handle);
         } else {
             let awaiter = event_loop.current_task();
             gate.set_callback(place, handle.add_done_callback_of(awaiter.as_ref(), settle));

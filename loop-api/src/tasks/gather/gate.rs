@@ -7,12 +7,14 @@ use std::task::{Context, Poll};
 
 use loop_core::{CallbackId, Cancelled, EventLoop, FutureRef, LoopFuture, TaskError, cancellation};
 
+use crate::policy::get_running_loop;
+
 /// Counts the children. Each one has a done callback with a hold of the gate.
 pub(super) struct Gate {
     /// Set when it is over.
     outer: LoopFuture<()>,
-    /// In the order of their places, each with its done callback.
-    children: RefCell<Vec<(FutureRef, Option<CallbackId>)>>,
+    /// In the order of their places.
+    children: RefCell<Vec<Entry>>,
     left: Cell<usize>,
     fails_fast: bool,
     /// The await is gone, or over.
@@ -20,6 +22,23 @@ pub(super) struct Gate {
     first_failed: Cell<Option<usize>>,
     /// The children were cancelled through here.
     cancelled: RefCell<Option<Cancelled>>,
+}
+
+/// A child as the gate sees it.
+#[derive(Clone)]
+struct Entry {
+    handle: FutureRef,
+    /// A task of our own, made of a coroutine.
+    made: bool,
+    callback: Option<CallbackId>,
+}
+
+impl Entry {
+    fn take_off(&self) {
+        if let Some(callback) = self.callback {
+            self.handle.remove_done_callback(callback);
+        }
+    }
 }
 
 impl Gate {
@@ -37,16 +56,16 @@ impl Gate {
     }
 
     /// A child more; its place.
-    pub(super) fn add(&self, child: &FutureRef) -> usize {
+    pub(super) fn add(&self, child: &FutureRef, made: bool) -> usize {
         self.left.set(self.left.get() + 1);
         let mut children = self.children.borrow_mut();
-        children.push((child.clone(), None));
+        children.push(Entry { handle: child.clone(), made, callback: None });
         children.len() - 1
     }
 
     /// The done callback of the child at this place.
     pub(super) fn set_callback(&self, place: usize, callback: CallbackId) {
-        self.children.borrow_mut()[place].1 = Some(callback);
+        self.children.borrow_mut()[place].callback = Some(callback);
     }
 
     /// Nobody waits any more. Tasks end some time, and are looked at then, so that failures of theirs are not reported. A
@@ -54,11 +73,19 @@ impl Gate {
     fn leave(&self) {
         self.left_alone.set(true);
         let children = self.children.take();
-        for (child, callback) in children {
-            if let Some(callback) = callback
-                && child.as_task().is_none()
-            {
-                child.remove_done_callback(callback);
+        for child in children.iter().filter(|child| child.handle.as_task().is_none()) {
+            child.take_off();
+        }
+    }
+
+    /// A child could not be started: those before it end if they are ours, and are as they were if they are not.
+    pub(super) fn refuse(&self) {
+        self.left_alone.set(true);
+        for child in self.children.take() {
+            if child.made {
+                child.handle.cancel();
+            } else {
+                child.take_off();
             }
         }
     }
@@ -116,6 +143,13 @@ impl Gate {
         self.first_failed.get()
     }
 
+    /// Whether the task that awaits is among the children.
+    fn waits_for_itself(&self) -> bool {
+        let current = get_running_loop().ok().and_then(|event_loop| event_loop.current_task());
+        current
+            .is_some_and(|current| self.children.borrow().iter().any(|child| child.handle.as_task() == Some(&current)))
+    }
+
     /// Cancels the children that are not done; false where there are none, or it is over.
     pub(super) fn cancel_with(&self, message: Option<&str>) -> bool {
         if self.is_open() {
@@ -123,8 +157,8 @@ impl Gate {
         }
         let children = self.children.borrow().clone();
         let mut any = false;
-        for (child, _) in children {
-            any |= child.cancel_with(message);
+        for child in children {
+            any |= child.handle.cancel_with(message);
         }
         if any {
             let cancelled = message.map_or_else(Cancelled::new, Cancelled::with_message);
@@ -167,12 +201,15 @@ impl Await {
             }
             return Poll::Ready(outcome);
         }
-        self.suspended = true;
+        if !std::mem::replace(&mut self.suspended, true) && self.gate.waits_for_itself() {
+            return Poll::Ready(Err(TaskError::SelfAwait));
+        }
         if let Some(request) = cancellation::take() {
             if !self.gate.cancel_with(request.message()) {
-                // All are done, and their callbacks on the way: there is nothing to wait for.
+                // All are done, and their callbacks on the way: they wake this, should somebody beside it take the request.
+                let polled = Pin::new(&mut self.outer).poll(context);
                 cancellation::raise(&request);
-                return Poll::Pending;
+                return if polled.is_ready() { cancellation::withhold(context) } else { Poll::Pending };
             }
             self.forwarded = true;
         }
