@@ -189,6 +189,7 @@ impl EventLoop {
                 extras.name = name;
                 extras.shared_context = context;
             });
+            handle.header().trace_name();
         }
         let runs_here = with_running(|running| running.is_some_and(|inner| Rc::ptr_eq(inner, &self.inner)));
         if eager_start == Some(true) && runs_here {

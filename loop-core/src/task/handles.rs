@@ -103,6 +103,7 @@ impl TaskRef {
     pub fn set_name(&self, name: impl Into<String>) {
         let name = name.into();
         self.header().with_extras(|extras| extras.name = Some(name));
+        self.header().trace_name();
     }
 
     /// Whether it ended: by a value, a panic or a cancellation.

@@ -123,6 +123,8 @@ pub(crate) struct Extras {
     pub(crate) context: Snapshot,
     /// A context that the task shares with others, instead.
     pub(crate) shared_context: Option<crate::context::Context>,
+    /// Entered for each step, where somebody was interested when the task was made.
+    pub(crate) span: Option<tracing::Span>,
 }
 
 /// What can be done with a task without knowing its type. All but `free` on the loop's thread only.

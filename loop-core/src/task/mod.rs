@@ -8,6 +8,7 @@
 //! * `factory` — making tasks;
 //! * `dump` — every task and what it waits for;
 //! * `fail` — ending a task with an error;
+//! * `span` — a task as a `tracing` span;
 //! * `handles` — [`LoopTask`] and [`TaskRef`], what users hold, and the trait [`Task`];
 //! * `list` — the unfinished tasks of a loop.
 //!
@@ -21,6 +22,7 @@ mod fail;
 mod handles;
 mod header;
 mod list;
+mod span;
 mod state;
 mod step;
 mod waker;
@@ -161,6 +163,8 @@ impl Inner {
             }
             if hidden {
                 header.local.set(Flag::Hidden);
+            } else {
+                header.trace();
             }
             self.tasks.add(task);
         }

@@ -9,6 +9,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::task::Context as TaskContext;
 
+use tracing::span::EnteredSpan;
+
 use crate::context::{self, Entered};
 use crate::error::{Cancelled, Panicked, TaskError};
 use crate::exception::{ExceptionContext, Finally, is_fatal};
@@ -195,22 +197,28 @@ impl Inner {
     }
 }
 
-/// The task's context, entered for one step and put back where it is kept.
-struct Scoped(Option<Entered>);
+/// The task's context, entered for one step and put back where it is kept; and its span, if it has one.
+struct Scoped {
+    context: Option<Entered>,
+    _span: Option<EnteredSpan>,
+}
 
 impl Scoped {
     fn enter(header: &Header) -> Self {
         let mut extras = header.extras.borrow_mut();
+        let span = extras.as_ref().and_then(|extras| extras.span.clone());
         let snapshot = match extras.as_deref_mut() {
             Some(Extras { shared_context: Some(context), .. }) => context.to_snapshot(),
             Some(extras) => extras.context.take(),
             None => None,
         };
-        Self(Some(Entered::new(snapshot)))
+        // A subscriber is anybody's code.
+        drop(extras);
+        Self { context: Some(Entered::new(snapshot)), _span: span.map(tracing::Span::entered) }
     }
 
     fn leave(mut self, header: &Header) {
-        let Some(after) = self.0.take().map(Entered::leave) else { return };
+        let Some(after) = self.context.take().map(Entered::leave) else { return };
         let mut extras = header.extras.borrow_mut();
         let old = match extras.as_deref_mut() {
             Some(Extras { shared_context: Some(context), .. }) => context.replace_snapshot(after),

@@ -1,0 +1,34 @@
+//! A task as a `tracing` span: what is logged in its steps, and in its clean-up, is logged within the task.
+//!
+//! The span is made with the task, at `TRACE` level and with the target `loop_core::task`, and only where a subscriber wants
+//! it then: otherwise a task pays the look at one static, and its steps nothing. Its fields are `id`, `name` (where it was
+//! given one), `coroutine` (the type) and `source` (where the task was made). Its parent is the span that was current.
+
+use tracing::field::{Empty, display};
+
+use super::Header;
+
+impl Header {
+    /// The task was made.
+    pub(super) fn trace(&self) {
+        let span = tracing::trace_span!(
+            target: "loop_core::task",
+            "task",
+            id = self.id.get(),
+            name = Empty,
+            coroutine = (self.vtable.name)(),
+            source = %self.source,
+        );
+        if !span.is_disabled() {
+            self.with_extras(|extras| extras.span = Some(span));
+        }
+    }
+
+    /// The task was given a name.
+    pub(super) fn trace_name(&self) {
+        let named = self.extras.borrow().as_ref().and_then(|extras| Some((extras.span.clone()?, extras.name.clone()?)));
+        if let Some((span, name)) = named {
+            span.record("name", display(name));
+        }
+    }
+}
