@@ -151,7 +151,7 @@ impl Error {
 #[non_exhaustive]
 pub enum TaskError {
     /// It was cancelled (`CancelledError`).
-    #[error(transparent)]
+    #[error("{0}")]
     Cancelled(#[from] Cancelled),
     /// It panicked.
     #[error(transparent)]
@@ -229,6 +229,13 @@ impl Cancelled {
     #[must_use]
     pub fn with_message(message: impl Into<Arc<str>>) -> Self {
         Self { message: Some(message.into()) }
+    }
+
+    /// The cancellation that an error is, which may be wrapped by errors that add nothing of their own.
+    pub(crate) fn shown_by(error: &(dyn std::error::Error + 'static)) -> Option<Self> {
+        // What adds nothing has the text of what it wraps.
+        let cause = error.source().filter(|source| source.to_string() == error.to_string());
+        error.downcast_ref::<Self>().or_else(|| cause?.downcast_ref::<Self>()).cloned()
     }
 
     /// The message given to `cancel`.

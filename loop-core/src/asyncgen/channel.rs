@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use crate::error::TaskError;
+use crate::error::{Cancelled, TaskError};
 
 /// Why an `emit` failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -43,7 +43,8 @@ impl Thrown {
     }
 }
 
-/// What a generator's body may end with: `()` or a `Result<(), E>`.
+/// What a generator's body may end with: `()` or a `Result<(), E>`. An error that is a cancellation, as from the await of a
+/// cancelled task, is one here too, and no failure.
 pub trait GeneratorOutput {
     /// As a result.
     ///
@@ -61,7 +62,13 @@ impl GeneratorOutput for () {
 
 impl<E: Into<Box<dyn std::error::Error + Send + Sync>>> GeneratorOutput for Result<(), E> {
     fn into_result(self) -> Result<(), TaskError> {
-        self.map_err(TaskError::failed)
+        self.map_err(|error| {
+            let error = error.into();
+            match Cancelled::shown_by(&*error) {
+                Some(cancelled) => TaskError::Cancelled(cancelled),
+                None => TaskError::failed(error),
+            }
+        })
     }
 }
 
