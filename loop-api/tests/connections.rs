@@ -310,7 +310,7 @@ fn local_addresses_are_tried_in_order_too() {
     });
 }
 
-/// TCP-07.
+/// TCP-07, CH-65.
 #[test]
 fn the_next_attempt_starts_after_the_delay_and_the_first_to_connect_wins() {
     on_each(async |case| {

@@ -9,8 +9,8 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use loop_api::{
-    EventLoop, LoopError, LoopTask, ReturnWhen, TaskError, TaskGroup, as_completed, catch_cancelled, create_task,
-    gather, get_running_loop, new_event_loop, shield, sleep, wait, yield_now,
+    EventLoop, Fatal, LoopError, LoopTask, ReturnWhen, TaskError, TaskGroup, as_completed, catch_cancelled,
+    create_task, gather, get_running_loop, new_event_loop, shield, sleep, wait, yield_now,
 };
 use loops::{Log, virtual_loop};
 
@@ -294,4 +294,34 @@ fn groups_at_their_edges() {
     let polled = outside.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
     let Poll::Ready(Err(error)) = polled else { panic!("it waits") };
     assert!(error.to_string().contains("inside a task"), "{error}");
+}
+
+/// CH-54: what leaves the loop does not become one of a group's failures; a body's leaves it when the tasks have cleaned up.
+#[test]
+fn a_fatal_error_leaves_a_group_bare() {
+    let log = Log::new();
+    for of_body in [true, false] {
+        let (event_loop, _) = virtual_loop();
+        let entry = log.clone();
+        let left = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            event_loop.run_until_complete(TaskGroup::scope(async |group: TaskGroup| {
+                group.create_task(async move {
+                    let cancelled = catch_cancelled(pending::<()>()).await.unwrap_err();
+                    sleep(1.0).await?;
+                    entry.add("clean");
+                    cancelled.raise::<loop_api::Result<()>>().await
+                })?;
+                yield_now().await;
+                if of_body {
+                    loop_api::fatal(Fatal::Exit(3));
+                }
+                group.create_task(async { loop_api::fatal(Fatal::Exit(3)) as loop_api::Result<()> })?;
+                pending::<loop_api::Result<()>>().await
+            }))
+        }));
+        assert_eq!(left.unwrap_err().downcast_ref(), Some(&Fatal::Exit(3)));
+        assert_eq!(log, ["clean"], "a task's own leaves at once");
+        event_loop.set_exception_handler(Some(Rc::new(|_, _| {})));
+        event_loop.close().unwrap();
+    }
 }
