@@ -11,6 +11,7 @@
 //! * **B6** the clock is the kernel's monotonic one;
 //! * **B7** requests name no more memory than operations allow, so counts are within it.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -68,6 +69,8 @@ pub struct UringBackend {
     /// `send_now` and `recv_now` answer. The loop takes that to mean that it need not gather what is written during a pass,
     /// so for now they do in tests only.
     synchronous: bool,
+    /// How often completions were seen to have found no room.
+    pub(crate) overflows: Rc<Cell<usize>>,
     /// Every send is taken to be patient, in tests.
     patient: bool,
     /// A receive of so many bytes is a large one.
@@ -106,6 +109,7 @@ impl UringBackend {
             woken: false,
             watchable: Watchable::default(),
             synchronous: options.synchronous,
+            overflows: Rc::default(),
             patient: options.patient,
             bulk: options.bulk,
         };
@@ -118,6 +122,13 @@ impl UringBackend {
     pub fn lent_buffers(&self) -> impl Fn() -> usize + use<> {
         let pool = self.pool.clone();
         move || pool.lent()
+    }
+
+    /// What tells how often completions were seen to have found no room in the queue, also when the backend is gone.
+    #[doc(hidden)]
+    pub fn overflows(&self) -> impl Fn() -> usize + use<> {
+        let overflows = Rc::clone(&self.overflows);
+        move || overflows.get()
     }
 
     /// Listens for unparks.

@@ -15,7 +15,14 @@ impl UringBackend {
     /// Takes what can be seen of the completion queue. How much that was.
     pub(crate) fn reap(&mut self, ops: &mut OpTable) -> usize {
         let before = self.done.len();
-        let taken = if self.ring.has_overflowed() { 0 } else { self.ring.taken() };
+        let taken = if self.ring.has_overflowed() {
+            // The kernel keeps them, and hands them out when there is room: slower, and nothing is lost.
+            self.overflows.set(self.overflows.get() + 1);
+            tracing::debug!("the completion queue overflowed");
+            0
+        } else {
+            self.ring.taken()
+        };
         // No more than there is now: what comes meanwhile is for the next time.
         let ready = self.ring.ready();
         for _ in 0..ready {

@@ -103,3 +103,37 @@ fn refuse_setup(errno: u32) {
         assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program), 0);
     }
 }
+
+/// The real case of the limit on locked memory, which kernels apply to rings from 6.13 on: in a child without privileges.
+#[test]
+fn a_limit_on_locked_memory_is_named_where_it_applies() {
+    const FITS: i32 = 0;
+    const NAMED: i32 = 1;
+    const ANOTHER: i32 = 2;
+    // SAFETY: the child touches what it makes itself, and leaves without running anything of the parent's.
+    match unsafe { libc::fork() } {
+        -1 => panic!("fork: {}", io::Error::last_os_error()),
+        0 => {
+            let nothing = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+            // SAFETY: plain calls. Without privileges already, the second one is refused, and not needed.
+            unsafe {
+                libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const nothing);
+                libc::setresuid(65534, 65534, 65534);
+            }
+            let code = match UringBackend::with(&Options::default()) {
+                Ok(_) => FITS,
+                Err(error) if error.to_string().contains("locked memory") => NAMED,
+                Err(_) => ANOTHER,
+            };
+            // SAFETY: ends the process.
+            unsafe { libc::_exit(code) }
+        }
+        child => {
+            let mut status = 0;
+            // SAFETY: `status` outlives the call.
+            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            assert!(libc::WIFEXITED(status), "{status}");
+            assert!([FITS, NAMED].contains(&libc::WEXITSTATUS(status)), "{status}");
+        }
+    }
+}

@@ -56,33 +56,6 @@ fn a_receive_that_is_dropped_loses_nothing() {
     .unwrap();
 }
 
-#[test]
-fn what_is_forgotten_is_ended_with_the_loop() {
-    let _alone = alone();
-    for closing in [false, true] {
-        let before = open_descriptors();
-        {
-            let (lp, lent) = new_loop(&Options::default());
-            let (socket, peer) = pair(&lp);
-            lp.run_until_complete(async {
-                let mut receive = Box::pin(lp.sock_recv(&socket, 4));
-                assert!(
-                    std::future::poll_fn(|cx| std::task::Poll::Ready(receive.as_mut().poll(cx))).await.is_pending()
-                );
-                lp.sleep_for(Duration::ZERO).await;
-                if closing {
-                    drop(receive);
-                }
-            })
-            .unwrap();
-            lp.close().unwrap();
-            drop((socket, peer, lp));
-            assert_eq!(lent(), 0);
-        }
-        assert_eq!(open_descriptors(), before);
-    }
-}
-
 struct Echo;
 
 impl Protocol for Echo {

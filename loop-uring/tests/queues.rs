@@ -2,9 +2,9 @@
 
 mod rings;
 
-use loop_core::testing::Arrival;
+use loop_core::testing::{Arrival, CheckedBackend, Harness};
 use loop_core::{Interest, Op, OpKey, Outcome, Wait};
-use loop_uring::Options;
+use loop_uring::{Options, UringBackend};
 use rings::{chunk, harness, is_cancelled, put, recv, send, tcp, tiny, unix};
 
 #[test]
@@ -57,10 +57,17 @@ fn a_cancel_does_not_overtake_its_operation() {
     assert_eq!(h.recv_exact(fd, 4), b"left");
 }
 
+/// A checked backend, and how often its completion queue was seen to overflow.
+fn overflowing(options: &Options) -> (Harness, impl Fn() -> usize + use<>) {
+    let backend = UringBackend::with(options).expect("io_uring");
+    let overflows = backend.overflows();
+    (Harness::new(Box::new(CheckedBackend::new(Box::new(backend)))), overflows)
+}
+
 #[test]
 fn a_flood_of_completions_overflows_and_loses_none() {
     const EACH: usize = 50;
-    let mut h = harness(&Options { buffers: 64, buffer_size: 64, ..tiny() });
+    let (mut h, overflows) = overflowing(&Options { buffers: 64, buffer_size: 64, ..tiny() });
     let mut sockets: Vec<_> = (0..16).map(|_| unix(&mut h)).collect();
     let receives: Vec<OpKey> = sockets.iter().map(|(fd, _)| h.start(Op::RecvMulti { fd: *fd })).collect();
     h.poll(Wait::Now);
@@ -83,11 +90,12 @@ fn a_flood_of_completions_overflows_and_loses_none() {
         }
         assert_eq!(got, sent);
     }
+    assert!(overflows() > 0, "there was room for all of them");
 }
 
 #[test]
 fn accepts_go_on_after_an_overflow() {
-    let mut h = harness(&tiny());
+    let (mut h, overflows) = overflowing(&tiny());
     let (listener, addr) = h.listener(64);
     let accept = h.start(Op::AcceptMulti { fd: listener });
     h.poll(Wait::Now);
@@ -104,6 +112,7 @@ fn accepts_go_on_after_an_overflow() {
     peers.push(std::net::TcpStream::connect(addr).unwrap());
     assert!(matches!(h.next_of(accept), Arrival::More(_, Outcome::Accepted(_))), "it is still armed");
     assert_eq!(h.recv_exact(accepted[29], 4), b"last");
+    assert!(overflows() > 0, "there was room for all of them");
 }
 
 #[test]
