@@ -185,7 +185,8 @@ impl<T: Clone + 'static> ContextVar<T> {
         ContextToken { id: self.id, before, _value: std::marker::PhantomData }
     }
 
-    /// Takes back a `set`.
+    /// Takes back a `set`: what the variable was before it is what it is in the current context from now on. A token of
+    /// another context is taken like one of this one (Python: `ValueError`), as contexts are snapshots here.
     ///
     /// # Errors
     ///
