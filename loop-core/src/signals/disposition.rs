@@ -43,15 +43,19 @@ static INSIDE: AtomicUsize = AtomicUsize::new(0);
 /// Held while a disposition is changed.
 static CHANGING: Mutex<()> = Mutex::new(());
 
+/// The process that counts them. A child is forked with the count as it was, and no handler of other threads goes on in it.
+static COUNTS: AtomicI32 = AtomicI32::new(0);
+
 extern "C" fn came(signal: c_int) {
-    INSIDE.fetch_add(1, SeqCst);
     // SAFETY: errno is this thread's, and is put back below. All that is called is async-signal-safe: `getpid`, `write`,
     // and in `by_default` `sigaction` and `raise`. The table is static and atomic.
     unsafe {
         let errno = *libc::__errno_location();
-        if let Some(slot) = usize::try_from(signal).ok().and_then(|signal| SLOTS.get(signal)) {
+        let slot = usize::try_from(signal).ok().and_then(|signal| SLOTS.get(signal));
+        if let Some(slot) = slot.filter(|slot| slot.process.load(SeqCst) == libc::getpid()) {
+            INSIDE.fetch_add(1, SeqCst);
             let pipe = slot.pipe.load(SeqCst);
-            if pipe != NONE && slot.process.load(SeqCst) == libc::getpid() {
+            if pipe != NONE {
                 let unseen = slot.unseen.fetch_add(1, SeqCst);
                 if unseen > 0 && slot.impatient.load(SeqCst) {
                     by_default(signal);
@@ -61,10 +65,10 @@ extern "C" fn came(signal: c_int) {
                     libc::write(pipe, (&raw const number).cast(), 1);
                 }
             }
+            INSIDE.fetch_sub(1, SeqCst);
         }
         *libc::__errno_location() = errno;
     }
-    INSIDE.fetch_sub(1, SeqCst);
 }
 
 /// Has the signal do what it does by default, when the handler that runs has returned.
@@ -118,6 +122,9 @@ impl Installed {
         let slot = slot(signal);
         if slot.pipe.load(SeqCst) != NONE && slot.process.load(SeqCst) == process() {
             return Err(Error::SignalInUse(signal));
+        }
+        if COUNTS.swap(process(), SeqCst) != process() {
+            INSIDE.store(0, SeqCst);
         }
         slot.process.store(process(), SeqCst);
         slot.unseen.store(0, SeqCst);
