@@ -325,3 +325,38 @@ fn a_fatal_error_leaves_a_group_bare() {
         event_loop.close().unwrap();
     }
 }
+
+/// A task of a group that panics while it cleans up is one more failure, and the others clean up all the same.
+#[test]
+fn a_panic_in_a_clean_up_leaves_the_others_theirs() {
+    let (event_loop, _) = virtual_loop();
+    let log = Log::new();
+    let entry = log.clone();
+    event_loop
+        .run_until_complete(async move {
+            let failed = TaskGroup::scope(async |group: TaskGroup| {
+                group.create_task(async {
+                    _ = catch_cancelled(pending::<()>()).await;
+                    loops::quiet_panic("in a clean-up");
+                    #[expect(unreachable_code, reason = "it tells the type")]
+                    Ok(())
+                })?;
+                group.create_task(async move {
+                    let cancelled = catch_cancelled(pending::<()>()).await.unwrap_err();
+                    sleep(1.0).await?;
+                    entry.add("clean");
+                    cancelled.raise::<loop_api::Result<()>>().await
+                })?;
+                yield_now().await;
+                Err::<(), _>(loop_api::Error::TimedOut)
+            });
+            let error = failed.await.unwrap_err();
+            let [loop_api::Error::Task(TaskError::Panicked(panic)), loop_api::Error::TimedOut] = error.errors() else {
+                panic!("{error}")
+            };
+            assert_eq!(panic.message(), "in a clean-up");
+        })
+        .unwrap();
+    assert_eq!(log, ["clean"]);
+    event_loop.close().unwrap();
+}

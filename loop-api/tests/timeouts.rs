@@ -1,4 +1,4 @@
-//! Time limits beyond what the scenarios show: rows CH-25 to CH-37.
+//! Time limits beyond what the scenarios show: rows CH-22 to CH-36.
 
 mod loops;
 
@@ -135,7 +135,7 @@ fn a_panic_while_it_expires_leaves_no_request_behind() {
     event_loop.close().unwrap();
 }
 
-/// CH-29: a cancellation from elsewhere that comes with the end of the time goes on outward, and is no time-out.
+/// CH-32: a cancellation from elsewhere that comes with the end of the time goes on outward, and is no time-out.
 #[test]
 fn a_cancellation_beside_the_end_of_the_time_wins() {
     let (event_loop, _) = virtual_loop();
@@ -165,7 +165,7 @@ fn a_cancellation_beside_the_end_of_the_time_wins() {
     event_loop.close().unwrap();
 }
 
-/// CH-25, CH-26: what is not a number is refused before anything runs; no limit is none; a negative one is over.
+/// CH-27, CH-28, CH-31: what is not a number is refused before anything runs; no limit is none; a negative one is over.
 #[test]
 fn limits_of_all_kinds() {
     let (event_loop, _) = virtual_loop();
@@ -186,7 +186,7 @@ fn limits_of_all_kinds() {
     assert!(matches!(polled, Poll::Ready(Err(Error::Loop(LoopError::NoRunningLoop)))));
 }
 
-/// CH-31, CH-32: the deadline is moved while it counts, and only then; one that has passed hits in the next pass.
+/// CH-29, CH-30, CH-31: the deadline is moved while it counts, and only then; one that has passed hits in the next pass.
 #[test]
 fn a_deadline_is_moved_while_it_counts() {
     let (event_loop, _) = virtual_loop();
@@ -236,7 +236,7 @@ fn nested_limits_tell_whose_time_was_over() {
     event_loop.close().unwrap();
 }
 
-/// CH-36, CH-37: a value that the clean-up gives is the outcome; no time at all does not start a coroutine.
+/// CH-22, CH-23, CH-24: a value that the clean-up gives is the outcome; no time at all does not start a coroutine.
 #[test]
 fn waiting_for_something_with_and_without_time() {
     let (event_loop, _) = virtual_loop();
@@ -269,6 +269,41 @@ fn waiting_for_something_with_and_without_time() {
             outer.cancel();
             assert!(outer.await.unwrap_err().is_cancelled());
             assert!(inner.cancelled());
+        })
+        .unwrap();
+    event_loop.close().unwrap();
+}
+
+/// CH-25: a result that comes in the very pass in which the time is over comes too late.
+#[test]
+fn the_end_of_the_time_goes_before_a_result_of_the_same_pass() {
+    let (event_loop, _) = virtual_loop();
+    event_loop
+        .run_until_complete(async {
+            let event_loop = get_running_loop().unwrap();
+            let future = event_loop.create_future::<u8>();
+            let when = event_loop.time() + std::time::Duration::from_secs(1);
+            let sets = future.clone();
+            event_loop.call_at(when, move || sets.set_result(1).unwrap()).unwrap();
+            assert!(matches!(loop_api::timeout_at(when, &future).await, Err(Error::TimedOut)));
+            assert_eq!(event_loop.time(), when);
+            assert_eq!(cancelling(), 0);
+        })
+        .unwrap();
+    event_loop.close().unwrap();
+}
+
+/// CH-36: requests that were swallowed before do not count against a limit.
+#[test]
+fn a_limit_counts_from_what_was_counted_before() {
+    let (event_loop, _) = virtual_loop();
+    event_loop
+        .run_until_complete(async {
+            current_task().unwrap().unwrap().cancel();
+            assert!(catch_cancelled(pending::<()>()).await.is_err());
+            assert_eq!(cancelling(), 1);
+            assert!(matches!(timeout(1.0, pending::<()>()).await, Err(Error::TimedOut)));
+            assert_eq!(cancelling(), 1);
         })
         .unwrap();
     event_loop.close().unwrap();

@@ -5,12 +5,21 @@
 //! given one), `coroutine` (the type) and `source` (where the task was made). Its parent is the span that was current.
 
 use tracing::field::{Empty, display};
+use tracing::level_filters::LevelFilter;
 
 use super::Header;
 
 impl Header {
     /// The task was made.
+    #[inline]
     pub(super) fn trace(&self) {
+        if LevelFilter::current() == LevelFilter::TRACE {
+            self.make_span();
+        }
+    }
+
+    #[cold]
+    fn make_span(&self) {
         let span = tracing::trace_span!(
             target: "loop_core::task",
             "task",

@@ -200,7 +200,8 @@ impl Inner {
 /// The task's context, entered for one step and put back where it is kept; and its span, if it has one.
 struct Scoped {
     context: Option<Entered>,
-    _span: Option<EnteredSpan>,
+    /// Boxed, as hardly any task has one, and every step makes this.
+    _span: Option<Box<EnteredSpan>>,
 }
 
 impl Scoped {
@@ -214,7 +215,7 @@ impl Scoped {
         };
         // A subscriber is anybody's code.
         drop(extras);
-        Self { context: Some(Entered::new(snapshot)), _span: span.map(tracing::Span::entered) }
+        Self { context: Some(Entered::new(snapshot)), _span: span.map(|span| Box::new(span.entered())) }
     }
 
     fn leave(mut self, header: &Header) {
