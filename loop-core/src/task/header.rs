@@ -97,6 +97,8 @@ pub(crate) enum Flag {
     Ending = 1 << 11,
     /// The error that it ends with is in the extras.
     Failing = 1 << 12,
+    /// It has a span.
+    Traced = 1 << 13,
 }
 
 impl Local {

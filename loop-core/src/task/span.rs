@@ -6,8 +6,9 @@
 
 use tracing::field::{Empty, display};
 use tracing::level_filters::LevelFilter;
+use tracing::span::EnteredSpan;
 
-use super::Header;
+use super::{Flag, Header};
 
 impl Header {
     /// The task was made.
@@ -30,7 +31,15 @@ impl Header {
         );
         if !span.is_disabled() {
             self.with_extras(|extras| extras.span = Some(span));
+            self.local.set(Flag::Traced);
         }
+    }
+
+    /// For a step of a task that has a span.
+    #[cold]
+    pub(super) fn enter_span(&self) -> Option<Box<EnteredSpan>> {
+        let span = self.extras.borrow().as_ref().and_then(|extras| extras.span.clone());
+        span.map(|span| Box::new(span.entered()))
     }
 
     /// The task was given a name.

@@ -207,7 +207,6 @@ struct Scoped {
 impl Scoped {
     fn enter(header: &Header) -> Self {
         let mut extras = header.extras.borrow_mut();
-        let span = extras.as_ref().and_then(|extras| extras.span.clone());
         let snapshot = match extras.as_deref_mut() {
             Some(Extras { shared_context: Some(context), .. }) => context.to_snapshot(),
             Some(extras) => extras.context.take(),
@@ -215,7 +214,8 @@ impl Scoped {
         };
         // A subscriber is anybody's code.
         drop(extras);
-        Self { context: Some(Entered::new(snapshot)), _span: span.map(|span| Box::new(span.entered())) }
+        let span = if header.local.has(Flag::Traced) { header.enter_span() } else { None };
+        Self { context: Some(Entered::new(snapshot)), _span: span }
     }
 
     fn leave(mut self, header: &Header) {
