@@ -673,6 +673,20 @@ fn a_resume_that_nobody_asked_for() {
 }
 
 #[test]
+#[should_panic(expected = "was reported ready 16 polls ago, and never resumed")]
+fn a_resume_that_is_never_answered() {
+    let mut h = bent(|_| {});
+    let (client, server) = h.tcp_pair();
+    h.hold_resumes(true);
+    let receive = h.start(recv_op(server, 5));
+    h.start(Op::Send { fd: client, buf: b"hello".to_vec(), start: 0 });
+    h.wait_for("a Resume", |h| h.has_resume(receive).then_some(()));
+    for _ in 0..=16 {
+        h.poll(Wait::Now);
+    }
+}
+
+#[test]
 #[should_panic(expected = "caller: room for 3 bytes")]
 fn a_limit_beyond_the_buffer() {
     let mut h = bent(|_| {});

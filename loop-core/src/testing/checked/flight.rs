@@ -23,6 +23,8 @@ pub(super) struct Flight {
     pub(super) cancelled: bool,
     /// `Resume` was reported, and not answered yet.
     pub(super) resumable: bool,
+    /// How many polls began since then.
+    pub(super) unanswered: u32,
     /// Its key was not open when it was submitted.
     pub(super) key_was_closed: bool,
     pub(super) footprint: Footprint,
@@ -39,6 +41,7 @@ impl Flight {
             moves_nothing: op.limit() == Some(0),
             cancelled: false,
             resumable: false,
+            unanswered: 0,
             key_was_closed,
             footprint,
         }

@@ -16,7 +16,9 @@
 //! * **B7** counts and chunks within their limits;
 //! * **keys**: an accepted or opened key is new, a closed one answers nothing but errors.
 //!
-//! The caller is held to its side too, since a loop that breaks it makes everything else meaningless.
+//! The caller is held to its side too, since a loop that breaks it makes everything else meaningless: in particular, a
+//! `Resume` of a single-shot operation is answered within a few polls (a multishot one's may wait for as long as a program
+//! pauses it).
 
 mod flight;
 mod keys;
@@ -51,6 +53,10 @@ const SLEPT_THROUGH: Duration = Duration::from_secs(30);
 /// The most bytes that a lent chunk may reasonably have.
 const LARGEST_CHUNK: usize = 1 << 24;
 
+/// A pass answers what was reported before it. One that is cut short by a fatal error leaves the rest to the next, and so
+/// may that one.
+const ANSWERED_WITHIN: u32 = 16;
+
 /// Up to this many operations in flight, each poll looks at all of them for **B2**.
 const LOOK_AT_ALL: usize = 64;
 
@@ -72,6 +78,8 @@ pub struct CheckedBackend {
     keys: Keys,
     /// `drain` reported operations that it could not end: they are accounted for.
     gave_up: bool,
+    /// The caller is a test that keeps `Resume`s for as long as it likes.
+    indulgent: bool,
 }
 
 impl CheckedBackend {
@@ -90,7 +98,15 @@ impl CheckedBackend {
             spare: Vec::new(),
             keys: Keys::default(),
             gave_up: false,
+            indulgent: false,
         }
+    }
+
+    /// Lets the caller leave a `Resume` unanswered for as long as it likes, which no loop may.
+    #[must_use]
+    pub fn indulgent(mut self) -> Self {
+        self.indulgent = true;
+        self
     }
 
     /// How many operations are queued and not over.
@@ -180,6 +196,22 @@ impl CheckedBackend {
                 flight.kind
             );
             flight.footprint.assert_unchanged(ops, *key, flight.kind);
+        }
+    }
+
+    // ---- the caller's side ----
+
+    /// A poll begins: every `Resume` that is not answered grows older.
+    fn assert_answers(&mut self) {
+        for (key, flight) in &mut self.flights {
+            if flight.resumable && !flight.multishot && !flight.cancelled {
+                flight.unanswered += 1;
+                assert!(
+                    flight.unanswered <= ANSWERED_WITHIN,
+                    "caller: {} {key:?} was reported ready {ANSWERED_WITHIN} polls ago, and never resumed",
+                    flight.kind
+                );
+            }
         }
     }
 
@@ -370,6 +402,9 @@ unsafe impl Backend for CheckedBackend {
     fn poll(&mut self, ops: &mut OpTable, wait: Wait, out: &mut Vec<Completion>) -> io::Result<()> {
         if self.flights.len() <= LOOK_AT_ALL {
             self.assert_footprints(ops);
+            if !self.indulgent {
+                self.assert_answers();
+            }
         }
         let entered = self.read_clock();
         let before = out.len();
@@ -400,6 +435,7 @@ unsafe impl Backend for CheckedBackend {
                     };
                     flight.footprint.assert_unchanged(ops, key, flight.kind);
                     flight.resumable = true;
+                    flight.unanswered = 0;
                 }
                 Event::More(outcome) => self.continued(ops, key, outcome),
                 Event::Final(result) => self.ended(ops, key, result),
