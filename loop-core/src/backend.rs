@@ -34,6 +34,9 @@ pub struct Capabilities {
     pub synchronous: bool,
     /// `poll(Wait::Peek)` costs no system call and reports everything there is: the loop peeks at every pass.
     pub free_poll: bool,
+    /// `poll(Wait::Peek)` may find what the kernel has done meanwhile, in memory shared with it. Without this (and without
+    /// `free_poll`) the loop leaves a peek out where it did not call the backend since the last poll.
+    pub shared_memory: bool,
     /// Received bytes lie in buffers shared with the kernel.
     pub buffer_ring: bool,
     /// `ReadAt` and `WriteAt` are supported.

@@ -87,7 +87,7 @@ pub fn raise(cancelled: &Cancelled) {
 pub fn interrupt() -> bool {
     with_current(|header| {
         let local = &header.local;
-        if header.extras.borrow().is_some() {
+        if header.has_extras() {
             header.with_extras(|extras| extras.message = None);
         }
         local.set(Flag::Cancel);

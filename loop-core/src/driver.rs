@@ -128,6 +128,7 @@ pub(crate) fn restore_len(buf: &mut Vec<u8>, len: usize) {
 
 impl Inner {
     fn with_driver<R>(&self, f: impl FnOnce(&mut Driver) -> R) -> Option<R> {
+        self.stirred.set(true);
         self.driver.borrow_mut().as_mut().map(f)
     }
 
@@ -142,12 +143,18 @@ impl Inner {
     }
 
     pub(crate) fn poll_backend(&self, wait: Wait) -> io::Result<()> {
+        let Capabilities { free_poll, shared_memory, .. } = self.capabilities;
+        if wait == Wait::Peek && !(self.stirred.get() || free_poll || shared_memory) {
+            // What can be seen in memory is then what calls from here led to.
+            return Ok(());
+        }
         let list = &mut self.arrived.borrow_mut().list;
         let before = list.len();
         let result = self.with_backend(|backend, ops| backend.poll(ops, wait, list));
         for _ in before..list.len() {
             self.ready.push(Ready::Completion);
         }
+        self.stirred.set(false);
         result
     }
 
@@ -439,6 +446,7 @@ impl Future for OpFuture {
                 this.state = OpState::Over;
                 let target = Target::Future { waker: Some(context.waker().clone()), result: None };
                 let (result, op, target) = {
+                    this.inner.stirred.set(true);
                     let mut driver = this.inner.driver.borrow_mut();
                     let Some(driver) = driver.as_mut() else { return Poll::Ready((Err(closed()), op)) };
                     let key = driver.ops.insert(op, target);

@@ -202,7 +202,14 @@ impl<'a> Finally<'a> {
     }
 
     pub(crate) fn run(&mut self, code: impl FnOnce(), context: impl FnOnce() -> ExceptionContext) {
-        if let Err(fatal) = catch_unwind(AssertUnwindSafe(|| self.inner.guard(code, context))) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(code)) {
+            self.panicked(payload, context);
+        }
+    }
+
+    #[cold]
+    fn panicked(&mut self, payload: Box<dyn Any + Send>, context: impl FnOnce() -> ExceptionContext) {
+        if let Err(fatal) = catch_unwind(AssertUnwindSafe(|| self.inner.report_panic(payload, context))) {
             self.fatal.get_or_insert(fatal);
         }
     }

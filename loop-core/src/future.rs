@@ -275,7 +275,9 @@ impl<T: 'static> LoopFuture<T> {
         let hook = self.cell.on_cancel.take();
         let mut finally = Finally::new(&self.cell.inner);
         let told = self.cell.waiters.notify(&mut finally, |callback| callback.bind_any(&self.clone()));
-        finally.dispose(hook);
+        if hook.is_some() {
+            finally.dispose(hook);
+        }
         finally.end();
         if told { Ok(()) } else { Err(Error::Closed) }
     }

@@ -36,6 +36,8 @@ pub(crate) struct Inner {
     pub(crate) current_task: Cell<Option<TaskPtr>>,
     /// None once closed.
     pub(crate) driver: RefCell<Option<Driver>>,
+    /// The backend was called since the last poll.
+    pub(crate) stirred: Cell<bool>,
     pub(crate) arrived: RefCell<Arrived>,
     /// What has bytes to send at the end of the pass.
     pub(crate) dirty: RefCell<Vec<Rc<dyn Flush>>>,
@@ -79,6 +81,7 @@ impl Inner {
             current_task: Cell::new(None),
             backend_name: driver.backend().name(),
             driver: RefCell::new(Some(driver)),
+            stirred: Cell::new(false),
             arrived: RefCell::default(),
             dirty: RefCell::default(),
             spare: RefCell::default(),
@@ -162,6 +165,7 @@ impl Inner {
         self.runs.get()
     }
 
+    #[inline]
     pub(crate) fn run_entry(self: &Rc<Self>, entry: Ready) {
         if self.debug.get() {
             self.run_entry_timed(entry);
@@ -228,7 +232,15 @@ impl Inner {
 
     /// Sends what was written. What protocols write when they are told to resume leaves with it: nothing written waits for
     /// another pass, which might be long in coming. (That ends: only a writer that was paused is told to resume.)
+    #[inline]
     pub(crate) fn flush_writes(self: &Rc<Self>) {
+        if !self.dirty.borrow().is_empty() {
+            self.flush_dirty();
+        }
+    }
+
+    #[inline(never)]
+    fn flush_dirty(self: &Rc<Self>) {
         while !self.dirty.borrow().is_empty() {
             let mut dirty = self.dirty.take();
             let mut finally = Finally::new(self);

@@ -66,11 +66,11 @@ impl Inner {
 
     fn move_due_timers(&self, wait: Wait) {
         let mut timers = self.timers.borrow_mut();
-        timers.tidy();
         let visited = wait != Wait::Peek;
         if !visited && !Pace::is_near(self.pace.sampled(), timers.next_deadline()) {
             return;
         }
+        timers.tidy();
         let now = self.now();
         self.pace.sample(now, visited.then_some(wait));
         while let Some(target) = timers.pop_due(now) {

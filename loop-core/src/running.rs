@@ -55,6 +55,13 @@ pub(crate) fn thread_id() -> u64 {
     })
 }
 
+/// Whether this thread has that number.
+#[inline]
+pub(crate) fn is_thread(number: u64) -> bool {
+    // One that was never asked for its number has none.
+    THREAD.get() == number
+}
+
 /// The loop that runs in this thread.
 pub(crate) fn with_running<R>(f: impl FnOnce(Option<&Rc<Inner>>) -> R) -> R {
     let (inner, generation) = RUNNING.get();

@@ -48,8 +48,9 @@ impl Shared {
         })
     }
 
+    #[inline]
     pub(crate) fn is_own_thread(&self) -> bool {
-        self.owner == crate::running::thread_id()
+        crate::running::is_thread(self.owner)
     }
 
     pub(crate) fn set_local(&self, inner: *const Inner) {

@@ -119,7 +119,8 @@ impl Timers {
         Some(target)
     }
 
-    /// Compacts when there are too many cancelled entries: once a pass.
+    /// Compacts when there are too many cancelled entries.
+    #[inline]
     pub(crate) fn tidy(&mut self) {
         if self.heap.len() > COMPACT_ABOVE && self.cancelled * 2 > self.heap.len() {
             self.compact();
@@ -127,7 +128,12 @@ impl Timers {
     }
 
     /// The nearest deadline of a timer that was not cancelled. Takes cancelled ones off the head.
+    #[inline]
     pub(crate) fn next_deadline(&mut self) -> Option<Duration> {
+        if self.heap.is_empty() { None } else { self.nearest() }
+    }
+
+    fn nearest(&mut self) -> Option<Duration> {
         self.tidy();
         loop {
             let Reverse(entry) = self.heap.peek()?;
@@ -143,6 +149,9 @@ impl Timers {
 
     /// The next timer that is due at `now`, taken out.
     pub(crate) fn pop_due(&mut self, now: Duration) -> Option<Target> {
+        if self.heap.is_empty() {
+            return None;
+        }
         let now = nanos(now);
         loop {
             let Reverse(entry) = self.heap.peek()?;

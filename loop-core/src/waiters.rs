@@ -4,22 +4,24 @@
 //! taken out of the list first: no user code runs while the list is borrowed.
 
 use std::cell::{Cell, RefCell};
+use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::task::Waker;
 
 use crate::done::Done;
 use crate::exception::{ExceptionContext, Finally};
 use crate::ready::Ready;
+use crate::task::LocalWaker;
 
 /// Names one `add_done_callback`, for `remove_done_callback`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CallbackId(u64);
+pub struct CallbackId(NonZeroU64);
 
 impl CallbackId {
     pub(crate) fn next() -> Self {
-        thread_local!(static NEXT: Cell<u64> = const { Cell::new(0) });
+        thread_local!(static NEXT: Cell<NonZeroU64> = const { Cell::new(NonZeroU64::MIN) });
         let id = NEXT.get();
-        NEXT.set(id + 1);
+        NEXT.set(id.saturating_add(1));
         Self(id)
     }
 }
@@ -30,6 +32,8 @@ struct Entry {
 }
 
 enum Waiter {
+    /// A task of this thread.
+    Task(LocalWaker),
     Waker(Waker),
     Callback(Rc<dyn Done>),
     /// It does not wait any more.
@@ -65,13 +69,17 @@ impl Waiters {
     pub(crate) fn wait(&self, place: &Place, waker: &Waker) {
         if let Some(id) = place.get() {
             match self.0.borrow().find(id).map(|entry| &entry.waiter) {
+                Some(Waiter::Task(task)) if task.is_of(waker) => return,
                 Some(Waiter::Waker(old)) if old.will_wake(waker) => return,
                 Some(_) => {}
                 None => place.set(None),
             }
         }
         // Cloned and dropped outside the borrow: a waker may be anybody's.
-        let waiter = Waiter::Waker(waker.clone());
+        let waiter = match LocalWaker::of(waker) {
+            Some(task) => Waiter::Task(task),
+            None => Waiter::Waker(waker.clone()),
+        };
         let old = match place.get() {
             Some(id) => self.0.borrow_mut().find_mut(id).map(|entry| std::mem::replace(&mut entry.waiter, waiter)),
             None => {
@@ -143,6 +151,7 @@ impl Waiters {
         };
         for entry in entries {
             let awaiter = match &entry.waiter {
+                Waiter::Task(task) => Some(task.id()),
                 Waiter::Waker(waker) => crate::task::woken_by(waker),
                 Waiter::Callback(callback) => callback.awaiter(),
                 Waiter::Gone => None,
@@ -154,6 +163,11 @@ impl Waiters {
     /// Whether everyone was told during this run.
     pub(crate) fn told_in(&self, run: u64) -> bool {
         matches!(&*self.0.borrow(), List::Told { run: told } if *told == run)
+    }
+
+    /// Whether there is anyone to let go of.
+    pub(crate) fn holds_any(&self) -> bool {
+        matches!(&*self.0.borrow(), List::One(_) | List::Many { .. })
     }
 
     /// Lets go of everyone, untold.
@@ -205,6 +219,10 @@ impl List {
 
 fn tell(waiter: Waiter, finally: &mut Finally<'_>, bind: &impl Fn(&dyn Done)) -> bool {
     match waiter {
+        Waiter::Task(task) => {
+            task.wake();
+            true
+        }
         Waiter::Waker(waker) => {
             finally.run(|| waker.wake(), || ExceptionContext::new("Exception in a foreign waker"));
             true

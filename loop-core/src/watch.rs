@@ -42,7 +42,9 @@ impl Watches {
 
     /// The events that need no poll take their turn among those of the poll.
     pub(crate) fn move_due(&self, ready: &ReadyQueue) {
-        self.due.borrow_mut().drain(..).for_each(|watch| ready.push(Ready::Watch(watch)));
+        if self.any_due() {
+            self.due.borrow_mut().drain(..).for_each(|watch| ready.push(Ready::Watch(watch)));
+        }
     }
 
     fn own(&self, fd: RawFd) -> bool {

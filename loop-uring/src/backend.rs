@@ -186,6 +186,7 @@ unsafe impl Backend for UringBackend {
 
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::default();
+        capabilities.shared_memory = true;
         capabilities.buffer_ring = true;
         capabilities.files = true;
         capabilities.synchronous = self.synchronous;

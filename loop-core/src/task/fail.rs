@@ -45,10 +45,11 @@ impl<T> Future for Fail<T> {
 
     fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<T> {
         if let Some(error) = self.error.take() {
-            with_current(|header| {
-                header.with_extras(|extras| extras.failure = Some(error));
+            let old = with_current(|header| {
                 header.local.set(Flag::Failing);
+                header.with_extras(|extras| extras.failure.replace(error))
             });
+            drop(old);
         }
         Poll::Pending
     }
@@ -60,7 +61,7 @@ impl<T> Drop for Fail<T> {
         if self.error.is_none() {
             let failure = with_current(|header| {
                 header.local.clear(Flag::Failing);
-                header.extras.borrow_mut().as_mut().and_then(|extras| extras.failure.take())
+                header.look_at_extras(|extras| extras.failure.take())
             });
             drop(failure);
         }

@@ -25,9 +25,21 @@ use crate::running::with_running;
 use crate::task::header::{Flag, Header, TaskPtr};
 use crate::waiters::{CallbackId, Place};
 
+/// How many numbers a thread takes at once.
+const BLOCK: u64 = 256;
+
+/// A number for a task: unique in this process. Threads take them in blocks, so a task costs no atomic operation; in one
+/// thread, and so in most programs, they are 1, 2, 3 ...
 pub(crate) fn next_id() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
-    NEXT.fetch_add(1, Ordering::Relaxed)
+    thread_local!(static BLOCK_LEFT: Cell<(u64, u64)> = const { Cell::new((0, 0)) });
+    let (mut id, mut end) = BLOCK_LEFT.get();
+    if id == end {
+        id = NEXT.fetch_add(BLOCK, Ordering::Relaxed);
+        end = id + BLOCK;
+    }
+    BLOCK_LEFT.set((id + 1, end));
+    id
 }
 
 /// asyncio's `Task`: a [`Future`] that drives a coroutine.
@@ -62,7 +74,8 @@ impl TaskRef {
         let header = unsafe { task.as_ref() };
         let handles = header.local.handles.get();
         if handles == 0 {
-            header.state.hold();
+            // SAFETY: alive, as said, and a handle is made on the loop's thread.
+            unsafe { super::hold_local(task) };
         }
         header.local.handles.set(handles.checked_add(1).expect("fewer than 2^32 handles of a task"));
         Self { task, _not_send: PhantomData }
@@ -131,7 +144,7 @@ impl TaskRef {
             return false;
         }
         local.cancelling.set(local.cancelling.get().saturating_add(1));
-        if message.is_some() || header.extras.borrow().is_some() {
+        if message.is_some() || header.has_extras() {
             header.with_extras(|extras| extras.message = message.map(Into::into));
         }
         local.set(Flag::Cancel);
@@ -249,7 +262,7 @@ impl Drop for TaskRef {
                     let mut finally = Finally::new(&inner);
                     inner.drop_outcome(self.task, &mut finally);
                     // SAFETY: as below; a fatal panic goes on only after that.
-                    unsafe { super::release(self.task) };
+                    unsafe { super::release_local(self.task) };
                     return finally.end();
                 }
                 // The loop being gone, nobody can be told of a panic. All that is not `Send` goes here: a waker in
@@ -263,7 +276,7 @@ impl Drop for TaskRef {
             }
         }
         // SAFETY: the hold of all handles, given up with the last.
-        unsafe { super::release(self.task) };
+        unsafe { super::release_local(self.task) };
     }
 }
 
@@ -294,7 +307,7 @@ impl Header {
     }
 
     pub(crate) fn name(&self) -> String {
-        let name = self.extras.borrow().as_ref().and_then(|extras| extras.name.clone());
+        let name = self.look_at_extras(|extras| extras.name.clone());
         name.unwrap_or_else(|| format!("Task-{}", self.id.get()))
     }
 

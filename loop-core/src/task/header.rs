@@ -9,7 +9,7 @@
 //! * what the stage holds is said by a cell beside it, which says *nothing* from before a destructor runs until after:
 //!   the destructor may reach this very task, and must not find itself there.
 
-use std::cell::{Cell, RefCell, UnsafeCell};
+use std::cell::{Cell, UnsafeCell};
 use std::future::Future;
 use std::mem::ManuallyDrop;
 use std::panic::Location;
@@ -41,7 +41,7 @@ pub(crate) struct Header {
     pub(crate) local: Local,
     pub(crate) id: Cell<u64>,
     pub(crate) waiters: Waiters,
-    pub(crate) extras: RefCell<Option<Box<Extras>>>,
+    pub(crate) extras: Cell<Option<Box<Extras>>>,
     /// Where it was created.
     pub(crate) source: &'static Location<'static>,
 }
@@ -52,7 +52,9 @@ pub(crate) struct Local {
     flags: Cell<u16>,
     /// What the stage holds.
     held: Cell<Held>,
-    /// Handles of the task; together they hold it once.
+    /// Holds taken on the loop's thread, less those given up there: see `state`.
+    pub(crate) holds: Cell<i32>,
+    /// Handles of the task; together they are one of the holders.
     pub(crate) handles: Cell<u32>,
     /// Cancellation requests that were not taken back (asyncio: `cancelling`).
     pub(crate) cancelling: Cell<u32>,
@@ -99,6 +101,8 @@ pub(crate) enum Flag {
     Failing = 1 << 12,
     /// It has a span.
     Traced = 1 << 13,
+    /// The loop does not hold it any more: holders are counted by the state alone.
+    Merged = 1 << 14,
 }
 
 impl Local {
@@ -205,7 +209,7 @@ impl<F: Future> TaskCell<F> {
         let cell = Box::new(Self {
             header: Header {
                 node: Node::new(const { &Self::VTABLE.node }),
-                state: State::new(2),
+                state: State::new(),
                 vtable: const { &Self::VTABLE },
                 shared,
                 previous: Cell::new(None),
@@ -213,12 +217,13 @@ impl<F: Future> TaskCell<F> {
                 local: Local::default(),
                 id: Cell::new(id),
                 waiters: Waiters::default(),
-                extras: RefCell::new(None),
+                extras: Cell::new(None),
                 source,
             },
             stage: UnsafeCell::new(Stage { coroutine: ManuallyDrop::new(coroutine) }),
         });
         cell.header.local.handles.set(1);
+        cell.header.local.holds.set(2);
         NonNull::from(Box::leak(cell)).cast()
     }
 
@@ -322,6 +327,11 @@ impl<F: Future> TaskCell<F> {
 }
 
 impl Local {
+    /// There is neither a coroutine nor an outcome.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.held.get() == Held::Nothing
+    }
+
     /// The outcome that `lend` gave is in its place, unless it was never there.
     pub(crate) fn give_back(&self) {
         self.held.set(Held::Outcome);

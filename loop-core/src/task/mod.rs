@@ -40,6 +40,7 @@ pub(crate) use handles::next_id;
 pub use handles::{LoopTask, Task, TaskRef};
 pub(crate) use header::{Flag, Header, TaskPtr};
 pub(crate) use list::TaskList;
+pub(crate) use waker::LocalWaker;
 
 use crate::exception::Finally;
 use crate::inner::Inner;
@@ -75,7 +76,7 @@ impl Drop for Scheduled {
             let local = &self.0.as_ref().local;
             local.clear(Flag::Scheduled);
             if local.has(Flag::Done) || local.has(Flag::Orphaned) {
-                release(self.0);
+                let_go(self.0);
             }
         }
     }
@@ -100,21 +101,102 @@ pub(crate) unsafe fn schedule(task: TaskPtr) {
     }
 }
 
+/// One hold more. Any thread.
+///
+/// # Safety
+///
+/// The task is alive.
+pub(crate) unsafe fn hold(task: TaskPtr) {
+    // SAFETY: the caller's; a task holds its anchor.
+    unsafe {
+        if (*task.as_ref().shared).is_own_thread() {
+            hold_local(task);
+        } else {
+            task.as_ref().state.hold();
+        }
+    }
+}
+
+/// One hold more, on the loop's thread: a plain number, for as long as the loop holds the task.
+///
+/// # Safety
+///
+/// The task is alive, and this is its loop's thread.
+pub(crate) unsafe fn hold_local(task: TaskPtr) {
+    // SAFETY: the caller's.
+    let header = unsafe { task.as_ref() };
+    let local = &header.local;
+    if local.has(Flag::Merged) {
+        return header.state.hold();
+    }
+    match local.holds.get().checked_add(1) {
+        Some(holds) => local.holds.set(holds),
+        // So many can only come from leaking wakers in a loop.
+        None => std::process::abort(),
+    }
+}
+
 /// Gives one hold up; the last one frees the memory. Any thread.
 ///
 /// # Safety
 ///
 /// The hold is the caller's.
 pub(crate) unsafe fn release(task: TaskPtr) {
-    // SAFETY: the caller's hold keeps the task alive until the count says otherwise; then nobody else has it, and
-    // the anchor that the task held is given up after the memory that names it.
+    // SAFETY: the caller's; a task holds its anchor.
+    unsafe {
+        if (*task.as_ref().shared).is_own_thread() {
+            release_local(task);
+        } else if task.as_ref().state.release() {
+            free(task);
+        }
+    }
+}
+
+/// Gives one hold up, on the loop's thread.
+///
+/// # Safety
+///
+/// The hold is the caller's, and this is the loop's thread.
+pub(crate) unsafe fn release_local(task: TaskPtr) {
+    // SAFETY: the caller's hold keeps the task alive until the count says otherwise.
     unsafe {
         let header = task.as_ref();
-        if header.state.release() {
-            let shared = header.shared;
-            (header.vtable.free)(task);
-            shared::drop_anchor(shared);
+        let local = &header.local;
+        if !local.has(Flag::Merged) {
+            // The loop still holds it.
+            local.holds.set(local.holds.get() - 1);
+        } else if header.state.release() {
+            free(task);
         }
+    }
+}
+
+/// The loop gives its own hold up: once for each task.
+///
+/// # Safety
+///
+/// The loop's hold is the caller's to give, and this is the loop's thread.
+pub(crate) unsafe fn let_go(task: TaskPtr) {
+    // SAFETY: the caller's.
+    unsafe {
+        let header = task.as_ref();
+        header.local.set(Flag::Merged);
+        if header.state.merge(header.local.holds.get() - 1) {
+            free(task);
+        }
+    }
+}
+
+/// # Safety
+///
+/// Nobody holds the task, or comes to.
+unsafe fn free(task: TaskPtr) {
+    // SAFETY: the caller's. The anchor that the task held is given up after the memory that names it.
+    unsafe {
+        let header = task.as_ref();
+        let shared = header.shared;
+        (header.vtable.free)(task);
+        shared::drop_anchor(shared);
     }
 }
 
@@ -197,7 +279,7 @@ impl Inner {
         self.drop_outcome(task, finally);
         if !header.local.has(Flag::Scheduled) {
             // SAFETY: the caller's; what is scheduled is released by its entry in the queue.
-            unsafe { release(task) };
+            unsafe { let_go(task) };
         }
     }
 }

@@ -38,13 +38,13 @@ impl Header {
     /// For a step of a task that has a span.
     #[cold]
     pub(super) fn enter_span(&self) -> Option<Box<EnteredSpan>> {
-        let span = self.extras.borrow().as_ref().and_then(|extras| extras.span.clone());
+        let span = self.look_at_extras(|extras| extras.span.clone());
         span.map(|span| Box::new(span.entered()))
     }
 
     /// The task was given a name.
     pub(super) fn trace_name(&self) {
-        let named = self.extras.borrow().as_ref().and_then(|extras| Some((extras.span.clone()?, extras.name.clone()?)));
+        let named = self.look_at_extras(|extras| Some((extras.span.clone()?, extras.name.clone()?)));
         if let Some((span, name)) = named {
             span.record("name", display(name));
         }

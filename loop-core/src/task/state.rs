@@ -1,37 +1,42 @@
 //! The part of a task's state that other threads touch: who holds it, and whether it is on its way to its loop.
 //!
-//! One word: the count of holders, and one bit, `SENT`. The rules:
+//! One word: a count of holders, and two bits, `SENT` and `MERGED`. The rules:
 //!
-//! * The loop holds a task until it is done *and* in no queue of the loop's. All handles together hold it once;
-//!   they are counted by a plain number, as they never leave the loop's thread. Each waker holds it once. While it
-//!   is in the remote queue, the queue holds it once.
+//! * The loop holds a task until it is done *and* in no queue of the loop's. All handles together hold it once, as does
+//!   each waker, and the remote queue while the task is in it.
+//! * What is taken and given up on the loop's own thread is counted by a plain number beside this one (`Local::holds`), what
+//!   is taken or given up elsewhere by this one. A waker may be made here and dropped there, so either may be negative; the
+//!   sum is what counts. While the loop holds the task, nobody has to know it.
+//! * When the loop lets go, it adds its number to this one and sets `MERGED`: from then on everyone counts here, and
+//!   whoever brings the count to zero frees the memory, on whatever thread. The coroutine, its output and everything
+//!   else that is not `Send` were dropped before, on the loop's thread: the loop's own hold and the handles' outlive them.
 //! * On the loop's own thread a wake touches none of this: it looks at plain flags (see `Local`).
 //! * On another thread a wake sets `SENT`. Whoever changes it from clear to set puts the task into the remote
 //!   queue; all others are done: the step that follows will see what they wrote, because setting the bit releases
 //!   and clearing it acquires, both as read-modify-writes.
 //! * The loop clears `SENT` when it takes the task from the queue, *before* the step. A wake after that sends anew.
-//! * Whoever lets go last frees the memory, on whatever thread. The coroutine, its output and everything else
-//!   that is not `Send` were dropped before, on the loop's thread: the loop's own hold and the handles' outlive them.
 
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
 const SENT: usize = 1;
-const ONE: usize = 2;
+const MERGED: usize = 2;
+/// The count, in two's complement, begins here.
+const ONE: usize = 4;
 
 pub(crate) struct State(AtomicUsize);
 
 impl State {
-    /// Held by the loop, and by the handles if there is one.
-    pub(crate) fn new(holders: usize) -> Self {
-        Self(AtomicUsize::new(holders * ONE))
+    /// Nobody elsewhere has had to do with it.
+    pub(crate) fn new() -> Self {
+        Self(AtomicUsize::new(0))
     }
 
     /// One holder more.
     pub(crate) fn hold(&self) {
         let before = self.0.fetch_add(ONE, Ordering::Relaxed);
-        // Half the address space of holders can only come from leaking wakers in a loop; wrapping would free a
+        // A quarter of the address space of holders can only come from leaking wakers in a loop; wrapping would free a
         // task that is in use.
-        if before > usize::MAX / 2 {
+        if before.cast_signed() > isize::MAX / 2 {
             std::process::abort();
         }
     }
@@ -39,9 +44,21 @@ impl State {
     /// One holder less. True: that was the last, and the caller must free the task.
     #[must_use]
     pub(crate) fn release(&self) -> bool {
+        // The only holder there is is alone: nobody else can add one, so it need not be said aloud.
+        if self.0.load(Ordering::Acquire) & !SENT == ONE | MERGED {
+            return true;
+        }
         let before = self.0.fetch_sub(ONE, Ordering::AcqRel);
-        debug_assert!(before >= ONE);
-        before & !SENT == ONE
+        before & !SENT == ONE | MERGED
+    }
+
+    /// The loop lets go, and counts here from now on, as everyone does: it has counted so many holders other than itself.
+    /// True: there are none, and the caller must free the task.
+    #[must_use]
+    pub(crate) fn merge(&self, counted: i32) -> bool {
+        let added = (counted as usize).wrapping_mul(ONE).wrapping_add(MERGED);
+        let before = self.0.fetch_add(added, Ordering::AcqRel);
+        before.wrapping_add(added) & !SENT == MERGED
     }
 
     /// A wake from another thread. True: the caller must put the task into the remote queue.
@@ -62,16 +79,37 @@ mod tests {
 
     #[test]
     fn only_the_last_holder_frees() {
-        let state = State::new(2);
+        let state = State::new();
         state.hold();
+        assert!(!state.merge(2));
         assert!(!state.release());
         assert!(!state.release());
         assert!(state.release());
     }
 
     #[test]
+    fn holders_that_went_elsewhere_are_not_missed() {
+        // Three were made on the loop's thread, and given up on others.
+        let state = State::new();
+        assert!(!state.release() && !state.release());
+        assert!(!state.merge(3));
+        assert!(state.release());
+        // One was made elsewhere and given up on the loop's thread; none is left when the loop lets go.
+        let state = State::new();
+        state.hold();
+        assert!(state.merge(-1));
+        // On its way to the loop, it is held by the queue.
+        let state = State::new();
+        state.hold();
+        assert!(state.send());
+        assert!(!state.merge(0));
+        state.received();
+        assert!(state.release());
+    }
+
+    #[test]
     fn one_wake_of_many_sends() {
-        let state = State::new(1);
+        let state = State::new();
         assert!(state.send());
         assert!(!state.send());
         state.received();
@@ -97,7 +135,7 @@ mod loom_tests {
         }
         loom::model(|| {
             let model = Arc::new(Model {
-                state: State::new(1),
+                state: State::new(),
                 queued: LoomUsize::new(0),
                 written: [LoomUsize::new(0), LoomUsize::new(0)],
             });
@@ -129,7 +167,8 @@ mod loom_tests {
         });
     }
 
-    /// Holders on three threads let go: exactly one frees, and after everyone's last use.
+    /// Holders made on the loop's thread and elsewhere are given up on either, while the loop lets go: exactly one frees, and
+    /// after everyone's last use.
     #[test]
     fn loom_the_last_holder_frees_once() {
         struct Model {
@@ -139,26 +178,42 @@ mod loom_tests {
         }
         loom::model(|| {
             let model =
-                Arc::new(Model { state: State::new(2), memory: UnsafeCell::new(0), freed: AtomicBool::new(false) });
-            let let_go = |model: &Model| {
+                Arc::new(Model { state: State::new(), memory: UnsafeCell::new(0), freed: AtomicBool::new(false) });
+            let uses = |model: &Model| {
                 // SAFETY: a read while held; freeing, modelled as the write, comes after every release.
                 model.memory.with(|memory| unsafe { std::ptr::read(memory) });
-                if model.state.release() {
+            };
+            let frees = |model: &Model, last: bool| {
+                if last {
                     // SAFETY: the last holder is alone.
                     model.memory.with_mut(|memory| unsafe { *memory = 1 });
                     assert!(!model.freed.swap(true, Ordering::AcqRel));
                 }
             };
-            let other = {
+            let give_up = move |model: &Model| {
+                uses(model);
+                frees(model, model.state.release());
+            };
+            // The loop and two wakers, which go to other threads. One of them is cloned there.
+            let mut counted = 3;
+            let others = [true, false].map(|clones| {
                 let model = model.clone();
                 thread::spawn(move || {
-                    model.state.hold();
-                    let_go(&model);
-                    let_go(&model);
+                    if clones {
+                        model.state.hold();
+                        give_up(&model);
+                    }
+                    give_up(&model);
                 })
-            };
-            let_go(&model);
-            other.join().unwrap();
+            });
+            // A waker more, made and given up here: plain numbers.
+            counted += 1;
+            uses(&model);
+            counted -= 1;
+            // The loop lets go.
+            uses(&model);
+            frees(&model, model.state.merge(counted - 1));
+            others.into_iter().for_each(|other| other.join().unwrap());
             assert!(model.freed.load(Ordering::Acquire));
         });
     }

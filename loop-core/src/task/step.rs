@@ -11,7 +11,7 @@ use std::task::Context as TaskContext;
 
 use tracing::span::EnteredSpan;
 
-use crate::context::{self, Entered};
+use crate::context::{self, Snapshot};
 use crate::error::{Cancelled, Panicked, TaskError};
 use crate::exception::{ExceptionContext, Finally, is_fatal};
 use crate::inner::Inner;
@@ -53,7 +53,7 @@ impl Inner {
         if local.has(Flag::Done) {
             // It ended while it was in the queue: the hold that the loop kept for that goes now.
             // SAFETY: the loop's hold, given up once: the flag was set.
-            unsafe { super::release(task) };
+            unsafe { super::let_go(task) };
             return;
         }
         if local.has(Flag::Ending) {
@@ -151,7 +151,7 @@ impl Inner {
         }
         if !local.has(Flag::Scheduled) {
             // SAFETY: the loop's hold, given up once: a task ends once.
-            unsafe { super::release(task) };
+            unsafe { super::let_go(task) };
         }
         finally.end();
     }
@@ -175,7 +175,7 @@ impl Inner {
     pub(crate) fn drop_outcome(self: &Rc<Self>, task: TaskPtr, finally: &mut Finally<'_>) {
         // SAFETY: held by the caller.
         let header = unsafe { task.as_ref() };
-        if !header.local.has(Flag::Retrieved) && !header.local.has(Flag::Cancelled) {
+        if !header.local.has(Flag::Retrieved) && !header.local.has(Flag::Cancelled) && !header.local.is_empty() {
             // SAFETY: held, and this is its thread.
             let error = unsafe { (header.vtable.error)(task) };
             let context = ExceptionContext::new("Task exception was never retrieved");
@@ -190,56 +190,88 @@ impl Inner {
             }
         }
         let message = || ExceptionContext::new("Exception in the destructor of a task's result");
-        // SAFETY: held, and this is its thread.
-        finally.run(|| unsafe { (header.vtable.replace)(task, None) }, message);
-        finally.run(|| header.waiters.clear(), message);
-        finally.run(|| drop(header.extras.take()), message);
+        if !header.local.is_empty() {
+            // SAFETY: held, and this is its thread.
+            finally.run(|| unsafe { (header.vtable.replace)(task, None) }, message);
+        }
+        if header.waiters.holds_any() {
+            finally.run(|| header.waiters.clear(), message);
+        }
+        if header.has_extras() {
+            finally.run(|| drop(header.extras.take()), message);
+        }
     }
 }
 
-/// The task's context, entered for one step and put back where it is kept; and its span, if it has one.
+/// The task's context, entered for one step and put back where it is kept; and its span, if it has one. What runs in between
+/// is caught if it panics: nothing is restored on unwinding.
 struct Scoped {
-    context: Option<Entered>,
+    before: Snapshot,
     /// Boxed, as hardly any task has one, and every step makes this.
-    _span: Option<Box<EnteredSpan>>,
+    span: Option<Box<EnteredSpan>>,
 }
 
 impl Scoped {
+    #[inline]
     fn enter(header: &Header) -> Self {
-        let mut extras = header.extras.borrow_mut();
-        let snapshot = match extras.as_deref_mut() {
-            Some(Extras { shared_context: Some(context), .. }) => context.to_snapshot(),
-            Some(extras) => extras.context.take(),
-            None => None,
-        };
-        // A subscriber is anybody's code.
-        drop(extras);
+        // Most tasks have neither extras nor a span.
+        let snapshot = if header.has_extras() { header.take_context() } else { None };
         let span = if header.local.has(Flag::Traced) { header.enter_span() } else { None };
-        Self { context: Some(Entered::new(snapshot)), _span: span }
+        Self { before: context::swap(snapshot), span }
     }
 
-    fn leave(mut self, header: &Header) {
-        let Some(after) = self.context.take().map(Entered::leave) else { return };
-        let mut extras = header.extras.borrow_mut();
-        let old = match extras.as_deref_mut() {
-            Some(Extras { shared_context: Some(context), .. }) => context.replace_snapshot(after),
-            Some(extras) => std::mem::replace(&mut extras.context, after),
-            // Extras are made only where there is something to keep.
-            None if after.is_none() => None,
-            None => {
-                *extras = Some(Box::new(Extras { context: after, ..Extras::default() }));
-                None
-            }
-        };
-        drop(extras);
-        drop(old);
+    #[inline]
+    fn leave(self, header: &Header) {
+        let after = context::swap(self.before);
+        if after.is_some() || header.has_extras() {
+            header.keep_context(after);
+        }
+        // A subscriber is anybody's code: it goes last.
+        if let Some(span) = self.span {
+            drop(span);
+        }
     }
 }
 
 impl Header {
+    #[inline]
+    pub(crate) fn has_extras(&self) -> bool {
+        let extras = self.extras.take();
+        let has = extras.is_some();
+        self.extras.set(extras);
+        has
+    }
+
+    /// Looks into the extras, if there are any. Nothing may be dropped meanwhile, and nobody else's code run.
+    pub(crate) fn look_at_extras<R>(&self, look: impl FnOnce(&mut Extras) -> Option<R>) -> Option<R> {
+        let mut extras = self.extras.take();
+        let found = extras.as_deref_mut().and_then(look);
+        self.extras.set(extras);
+        found
+    }
+
+    /// The context for the step that begins.
+    #[inline(never)]
+    fn take_context(&self) -> Snapshot {
+        self.look_at_extras(|extras| match &extras.shared_context {
+            Some(context) => context.to_snapshot(),
+            None => extras.context.take(),
+        })
+    }
+
+    /// The context that the step left behind.
+    #[inline(never)]
+    fn keep_context(&self, after: Snapshot) {
+        let old = self.with_extras(|extras| match &extras.shared_context {
+            Some(context) => context.replace_snapshot(after),
+            None => std::mem::replace(&mut extras.context, after),
+        });
+        drop(old);
+    }
+
     /// The standing request as an error.
     pub(crate) fn cancellation(&self) -> Cancelled {
-        match self.extras.borrow().as_ref().and_then(|extras| extras.message.clone()) {
+        match self.look_at_extras(|extras| extras.message.clone()) {
             Some(message) => Cancelled::with_message(message),
             None => Cancelled::new(),
         }
@@ -248,22 +280,25 @@ impl Header {
     /// The error that the task ends with of its own accord.
     fn failure(&self) -> TaskError {
         self.local.clear(Flag::Failing);
-        let failure = self.extras.borrow_mut().as_mut().and_then(|extras| extras.failure.take());
-        failure.unwrap_or(TaskError::Abandoned)
+        self.look_at_extras(|extras| extras.failure.take()).unwrap_or(TaskError::Abandoned)
     }
 
     pub(crate) fn with_extras<R>(&self, f: impl FnOnce(&mut Extras) -> R) -> R {
-        f(self.extras.borrow_mut().get_or_insert_default())
+        let mut extras = self.extras.take().unwrap_or_default();
+        let result = f(&mut extras);
+        self.extras.set(Some(extras));
+        result
     }
 
     /// The context that the task's next step runs in.
     pub(crate) fn context(&self) -> context::Context {
-        match self.extras.borrow().as_deref() {
-            Some(Extras { shared_context: Some(context), .. }) => context.clone(),
-            // In its own step, the task's values are the current ones.
-            _ if self.local.has(Flag::Running) => context::Context::copy(),
-            Some(extras) => context::Context::from_snapshot(extras.context.clone()),
-            None => context::Context::new(),
+        if let Some(context) = self.look_at_extras(|extras| extras.shared_context.clone()) {
+            return context;
         }
+        if self.local.has(Flag::Running) {
+            // In its own step, the task's values are the current ones.
+            return context::Context::copy();
+        }
+        context::Context::from_snapshot(self.look_at_extras(|extras| extras.context.clone()))
     }
 }

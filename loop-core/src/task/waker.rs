@@ -27,13 +27,56 @@ pub(crate) fn task_of(waker: &Waker) -> Option<TaskPtr> {
     std::ptr::eq(waker.vtable(), &raw const VTABLE).then(|| task(waker.data()))
 }
 
+/// A task of this thread, waiting to be told of something: what a clone of its waker would be, but known to run no code of
+/// others.
+pub(crate) struct LocalWaker(TaskPtr);
+
+impl LocalWaker {
+    /// The waker's task, if it is one of this thread.
+    pub(crate) fn of(waker: &Waker) -> Option<Self> {
+        let task = task_of(waker)?;
+        // SAFETY: the waker holds the task, and the task its anchor.
+        unsafe {
+            if !(*task.as_ref().shared).is_own_thread() {
+                return None;
+            }
+            super::hold_local(task);
+        }
+        Some(Self(task))
+    }
+
+    /// Whether the waker wakes this very task.
+    pub(crate) fn is_of(&self, waker: &Waker) -> bool {
+        task_of(waker) == Some(self.0)
+    }
+
+    /// Queues the task's next step.
+    pub(crate) fn wake(self) {
+        // SAFETY: held, and of this thread, which it never leaves.
+        unsafe { super::schedule(self.0) };
+    }
+
+    /// The task's number.
+    pub(crate) fn id(&self) -> u64 {
+        // SAFETY: held.
+        unsafe { self.0.as_ref() }.id.get()
+    }
+}
+
+impl Drop for LocalWaker {
+    fn drop(&mut self) {
+        // SAFETY: the hold taken when it was made, on this thread.
+        unsafe { super::release_local(self.0) };
+    }
+}
+
 fn task(data: *const ()) -> TaskPtr {
     NonNull::new(data.cast_mut()).expect("a waker points to its task").cast()
 }
 
 unsafe fn clone(data: *const ()) -> RawWaker {
     // SAFETY: the waker that is cloned holds the task.
-    unsafe { task(data).as_ref() }.state.hold();
+    unsafe { super::hold(task(data)) };
     RawWaker::new(data, &VTABLE)
 }
 
