@@ -178,6 +178,7 @@ impl Inner {
         match entry {
             Ready::Task(task) => self.step(task),
             Ready::Handle(handle) => self.run_handle(handle),
+            Ready::Sleeper(task) => task.wake(),
             Ready::Wake(waker) => {
                 self.guard(|| waker.wake(), || ExceptionContext::new("Exception in a foreign waker"));
             }
@@ -218,7 +219,7 @@ impl Inner {
         let what = match &entry {
             Ready::Task(task) => format!("{:?}", task.display()),
             Ready::Handle(handle) => format!("{handle:?}"),
-            Ready::Wake(_) => String::from("a waker"),
+            Ready::Sleeper(_) | Ready::Wake(_) => String::from("a waker"),
             Ready::Completion | Ready::Watch(_) => String::from("an I/O callback"),
             Ready::Job(_) => String::from("an executor's result"),
         };

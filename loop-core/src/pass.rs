@@ -40,7 +40,10 @@ impl Inner {
         if !self.ready.is_empty() || self.stopping.get() || self.watches.any_due() {
             return if self.stopping.get() || self.pace.visit_due() { Wait::Now } else { Wait::Peek };
         }
-        match self.timers.borrow_mut().next_deadline() {
+        // A simulated clock jumps to the nanosecond.
+        let mut timers = self.timers.borrow_mut();
+        let wake = if self.capabilities.virtual_time { timers.next_deadline() } else { timers.next_wake() };
+        match wake {
             None => Wait::Forever,
             Some(deadline) => Wait::Until(deadline.min(self.now() + LONGEST_WAIT)),
         }
@@ -83,6 +86,7 @@ impl From<crate::timers::Target> for Ready {
     fn from(target: crate::timers::Target) -> Self {
         match target {
             crate::timers::Target::Handle(handle) => Self::Handle(handle),
+            crate::timers::Target::Task(task) => Self::Sleeper(task),
             crate::timers::Target::Waker(waker) => Self::Wake(waker),
         }
     }

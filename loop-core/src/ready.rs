@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::Waker;
 
 use crate::handle::Handle;
-use crate::task::Scheduled;
+use crate::task::{LocalWaker, Scheduled};
 use crate::watch::Watch;
 
 /// One entry.
@@ -18,7 +18,9 @@ pub(crate) enum Ready {
     Task(Scheduled),
     /// A callback, ours or a foreign one.
     Handle(Rc<dyn Handle>),
-    /// Somebody to wake: a sleeper whose timer came.
+    /// A task whose timer came: its step is queued at its turn, as by any other wake.
+    Sleeper(LocalWaker),
+    /// Somebody else whose timer came.
     Wake(Waker),
     /// The oldest completion that was not looked at yet.
     Completion,

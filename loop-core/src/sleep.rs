@@ -57,7 +57,7 @@ impl Future for Sleep {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let Some(key) = self.key else {
-            let target = Target::Waker(context.waker().clone());
+            let target = Target::of(context.waker());
             let key = self.inner.timers.borrow_mut().insert(self.when, target);
             self.key = Some(key);
             return Poll::Pending;
@@ -66,7 +66,7 @@ impl Future for Sleep {
         match wakes {
             Some(true) => Poll::Pending,
             Some(false) => {
-                let target = Target::Waker(context.waker().clone());
+                let target = Target::of(context.waker());
                 let old = self.inner.timers.borrow_mut().retarget(key, target);
                 drop(old);
                 Poll::Pending

@@ -124,10 +124,8 @@ impl EventLoop {
             header.waiters.each_awaiter(|awaiter| awaits.add(awaiter, WaitsFor::Task(header.id.get())));
         }
         let now = inner.now();
-        inner.timers.borrow().each_waker(|when, waker| {
-            if let Some(task) = woken_by(waker) {
-                awaits.add(task, WaitsFor::Timer(when.saturating_sub(now)));
-            }
+        inner.timers.borrow().each_sleeper(|when, task| {
+            awaits.add(task, WaitsFor::Timer(when.saturating_sub(now)));
         });
         inner.each_operation(|operation, waker| {
             if let Some(task) = woken_by(waker) {

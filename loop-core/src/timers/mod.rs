@@ -1,22 +1,34 @@
 //! The timers of one loop: a heap on `(deadline, sequence)`, so equal deadlines fire in the order they were set.
 //!
-//! Setting is a push; cancelling marks, touching only the timer's own slot. Cancelled entries leave the heap
-//! when they reach its head, or all at once when they are more than half of more than a hundred (asyncio's
-//! rule): a million timeouts, nearly all cancelled, cost a push and a mark each. Slots are reused, so re-arming
-//! allocates nothing.
+//! Setting is a push; cancelling marks, touching only the timer's own slot, or takes the entry out where it is the last in
+//! the heap's memory. Cancelled entries leave the heap when they reach its head, or all at once when they are more than half
+//! of more than a hundred (asyncio's rule): a million timeouts, nearly all cancelled, cost a push and a mark each. Slots are
+//! reused, so re-arming allocates nothing.
+//!
+//! **Crowds.** A wait of the loop's costs microseconds of the processor's, so timers that lie microseconds apart would have it
+//! do little else. Where [`CROWD`] of them or more lie within [`SLACK`] of the nearest, the loop wakes for them together,
+//! at the end of that time: late by less than that, in their order, never early. Timers that are alone are exact.
 //!
 //! No user code runs here: whatever a cancel or an expiry lets go is handed to the caller to drop.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+mod heap;
+
 use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
 
 use crate::handle::Handle;
+use crate::task::LocalWaker;
+use heap::{Entry, Heap};
 
 /// The heap is compacted when it has more entries than this, and more than half of them are cancelled.
 const COMPACT_ABOVE: usize = 100;
+
+/// So many timers within [`SLACK`] are a crowd.
+const CROWD: usize = 4;
+
+/// How late a crowd may be, to be woken at once.
+const SLACK: Duration = Duration::from_micros(80);
 
 /// Names one timer; stale once it fired or was cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,14 +40,16 @@ pub(crate) struct TimerKey {
 /// What happens at the deadline.
 pub(crate) enum Target {
     Handle(Rc<dyn Handle>),
+    /// A task of this thread.
+    Task(LocalWaker),
     Waker(Waker),
 }
 
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Entry {
-    when: u64,
-    sequence: u64,
-    slot: u32,
+impl Target {
+    /// Whoever this waker wakes.
+    pub(crate) fn of(waker: &Waker) -> Self {
+        LocalWaker::of(waker).map_or_else(|| Self::Waker(waker.clone()), Self::Task)
+    }
 }
 
 struct Slot {
@@ -46,10 +60,10 @@ struct Slot {
 
 #[derive(Default)]
 pub(crate) struct Timers {
-    heap: BinaryHeap<Reverse<Entry>>,
+    heap: Heap,
     slots: Vec<Slot>,
     free: Vec<u32>,
-    sequence: u64,
+    sequence: u32,
     cancelled: usize,
 }
 
@@ -70,8 +84,11 @@ impl Timers {
         let entry = &mut self.slots[slot as usize];
         entry.target = Some(target);
         let generation = entry.generation;
+        if self.sequence == u32::MAX {
+            self.renumber();
+        }
         self.sequence += 1;
-        self.heap.push(Reverse(Entry { when: nanos(when), sequence: self.sequence, slot }));
+        self.heap.push(Entry { when: nanos(when), sequence: self.sequence, slot });
         TimerKey { slot, generation }
     }
 
@@ -85,16 +102,22 @@ impl Timers {
     pub(crate) fn wakes(&self, key: TimerKey, waker: &Waker) -> Option<bool> {
         let slot = &self.slots[key.slot as usize];
         match &slot.target {
+            Some(Target::Task(old)) if slot.generation == key.generation => Some(old.is_of(waker)),
             Some(Target::Waker(old)) if slot.generation == key.generation => Some(old.will_wake(waker)),
             _ => None,
         }
     }
 
-    /// The timers that wake somebody, with their times.
-    pub(crate) fn each_waker(&self, mut each: impl FnMut(Duration, &Waker)) {
-        for Reverse(entry) in &self.heap {
-            if let Some(Target::Waker(waker)) = &self.slots[entry.slot as usize].target {
-                each(Duration::from_nanos(entry.when), waker);
+    /// The tasks that timers wake, as far as they are known, by number, with their times.
+    pub(crate) fn each_sleeper(&self, mut each: impl FnMut(Duration, u64)) {
+        for entry in self.heap.iter() {
+            let sleeper = match &self.slots[entry.slot as usize].target {
+                Some(Target::Task(task)) => Some(task.id()),
+                Some(Target::Waker(waker)) => crate::task::woken_by(waker),
+                Some(Target::Handle(_)) | None => None,
+            };
+            if let Some(sleeper) = sleeper {
+                each(Duration::from_nanos(entry.when), sleeper);
             }
         }
     }
@@ -115,7 +138,13 @@ impl Timers {
             return None;
         }
         let target = slot.target.take()?;
-        self.cancelled += 1;
+        if self.heap.last().is_some_and(|last| last.slot == key.slot) {
+            // It was set last and is far off, as a time limit that was kept: it need not stay.
+            self.heap.pop_last();
+            self.retire(key.slot);
+        } else {
+            self.cancelled += 1;
+        }
         Some(target)
     }
 
@@ -133,10 +162,25 @@ impl Timers {
         if self.heap.is_empty() { None } else { self.nearest() }
     }
 
+    /// When to wake for the next timer: at its deadline, unless that is one of a crowd.
+    pub(crate) fn next_wake(&mut self) -> Option<Duration> {
+        let first = self.next_deadline()?;
+        Some(if self.is_crowded(nanos(first)) { first.saturating_add(SLACK) } else { first })
+    }
+
+    /// Whether the nearest deadline, which this is, is one of a crowd: a look at a few entries at the heap's top.
+    fn is_crowded(&self, first: u64) -> bool {
+        let mut live = 0;
+        self.heap.until::<{ 4 * CROWD }>(first.saturating_add(nanos(SLACK)), |entry| {
+            live += usize::from(self.slots[entry.slot as usize].target.is_some());
+            live == CROWD
+        })
+    }
+
     fn nearest(&mut self) -> Option<Duration> {
         self.tidy();
         loop {
-            let Reverse(entry) = self.heap.peek()?;
+            let entry = self.heap.first()?;
             let (when, slot) = (entry.when, entry.slot);
             if self.slots[slot as usize].target.is_some() {
                 return Some(Duration::from_nanos(when));
@@ -154,7 +198,7 @@ impl Timers {
         }
         let now = nanos(now);
         loop {
-            let Reverse(entry) = self.heap.peek()?;
+            let entry = self.heap.first()?;
             if entry.when > now {
                 return None;
             }
@@ -172,7 +216,7 @@ impl Timers {
     /// Everything that is set, to be dropped by the caller; the timers are empty then.
     pub(crate) fn clear(&mut self) -> Vec<Target> {
         let mut targets = Vec::new();
-        while let Some(Reverse(entry)) = self.heap.pop() {
+        while let Some(entry) = self.heap.pop() {
             targets.extend(self.slots[entry.slot as usize].target.take());
             self.retire(entry.slot);
         }
@@ -187,7 +231,7 @@ impl Timers {
 
     fn compact(&mut self) {
         let Self { heap, slots, free, cancelled, .. } = self;
-        heap.retain(|Reverse(entry)| {
+        heap.retain(|entry| {
             let slot = &mut slots[entry.slot as usize];
             let live = slot.target.is_some();
             if !live {
@@ -197,6 +241,19 @@ impl Timers {
             live
         });
         *cancelled = 0;
+    }
+
+    /// The numbers have run out, after some four thousand million timers: those that are set are numbered anew, in order.
+    #[cold]
+    fn renumber(&mut self) {
+        let mut entries: Vec<Entry> = self.heap.iter().collect();
+        entries.sort_unstable_by_key(|entry| entry.sequence);
+        self.heap = Heap::default();
+        self.sequence = 0;
+        for entry in entries {
+            self.sequence += 1;
+            self.heap.push(Entry { sequence: self.sequence, ..entry });
+        }
     }
 
     fn retire(&mut self, slot: u32) {
@@ -234,15 +291,56 @@ mod tests {
     #[test]
     fn cancelled_timers_are_compacted() {
         let mut timers = Timers::default();
-        let keys: Vec<TimerKey> = (0..100).map(|n| timers.insert(ms(n + 1), counter().1)).collect();
+        let keys: Vec<TimerKey> = (0..101).map(|n| timers.insert(ms(n + 1), counter().1)).collect();
         for key in &keys[1..] {
             assert!(timers.cancel(*key).is_some());
         }
+        // The last one has gone at once.
         assert_eq!((timers.next_deadline(), timers.heap.len()), (Some(ms(1)), 100));
         timers.insert(ms(500), counter().1);
         assert_eq!((timers.next_deadline(), timers.heap.len(), timers.cancelled), (Some(ms(1)), 2, 0));
         assert!(timers.cancel(keys[0]).is_some());
         assert_eq!((timers.next_deadline(), timers.heap.len()), (Some(ms(500)), 1));
+    }
+
+    /// A crowd is woken for at once; a timer that is alone, or has few beside it, to the nanosecond.
+    #[test]
+    fn a_crowd_waits_for_its_last() {
+        let us = Duration::from_micros;
+        let mut timers = Timers::default();
+        let set = |timers: &mut Timers, micros| timers.insert(us(micros), counter().1);
+        let keys = [10, 20, 30].map(|at| set(&mut timers, at));
+        set(&mut timers, 5000);
+        assert_eq!(timers.next_wake(), Some(us(10)));
+        let fourth = set(&mut timers, 90);
+        assert_eq!(timers.next_wake(), Some(us(90)));
+        // Those that were cancelled do not count.
+        timers.cancel(keys[1]);
+        assert_eq!(timers.next_wake(), Some(us(10)));
+        set(&mut timers, 40);
+        assert_eq!(timers.next_wake(), Some(us(90)));
+        timers.cancel(fourth);
+        assert_eq!(timers.next_wake(), Some(us(10)));
+    }
+
+    /// Equal deadlines keep the order in which they were set, also when their numbers begin anew.
+    #[test]
+    fn the_order_outlasts_the_numbers() {
+        let mut timers = Timers { sequence: u32::MAX - 5, ..Timers::default() };
+        let counts: Vec<Arc<Count>> = (0..10)
+            .map(|_| {
+                let (count, target) = counter();
+                timers.insert(ms(7), target);
+                count
+            })
+            .collect();
+        assert!(timers.sequence < 20);
+        for count in counts {
+            let Some(Target::Waker(waker)) = timers.pop_due(ms(7)) else { panic!("a due timer is missing") };
+            waker.wake();
+            assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        }
+        assert!(timers.pop_due(ms(7)).is_none());
     }
 
     /// TIME-10: a timer that fired cannot be cancelled, nor its slot's next tenant by it.
