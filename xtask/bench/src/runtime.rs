@@ -1,5 +1,6 @@
 //! What a peer implements to be measured: [`Runtime`] for tasks and time, [`Pool`] for work on other threads.
 
+use std::fmt::Debug;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -39,6 +40,41 @@ pub(crate) trait Pool: 'static {
 
     /// Has some work done, at once, and gives what awaits the outcome.
     fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> impl Future<Output = T> + 'static;
+}
+
+/// A handle, awaited, and what is taken of its outcome: as small as the handle, where an async block has it twice.
+pub(crate) struct Joined<H, T> {
+    handle: H,
+    take: T,
+}
+
+/// Awaits a task that neither panics nor is cancelled.
+pub(crate) fn joined<H, T, E>(handle: H) -> impl Future<Output = T>
+where
+    H: Future<Output = Result<T, E>> + Unpin,
+    E: Debug,
+{
+    joined_with(handle, |value| value)
+}
+
+/// The same, of which something is taken.
+pub(crate) fn joined_with<H, V, T, E>(handle: H, take: impl Fn(V) -> T + Unpin) -> impl Future<Output = T>
+where
+    H: Future<Output = Result<V, E>> + Unpin,
+    E: Debug,
+{
+    let take =
+        move |outcome: Result<V, E>| take(outcome.expect("a task of a workload neither panics nor is cancelled"));
+    Joined { handle, take }
+}
+
+impl<H: Future + Unpin, T, F: Fn(H::Output) -> T + Unpin> Future for Joined<H, F> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let this = &mut *self;
+        Pin::new(&mut this.handle).poll(cx).map(&this.take)
+    }
 }
 
 struct Yield {

@@ -10,7 +10,7 @@ use compio::io::{AsyncRead as _, AsyncWriteExt as _};
 use compio::net::TcpListener;
 
 use super::{Announce, EchoServer, Peer};
-use crate::runtime::{Pool, Runtime};
+use crate::runtime::{Pool, Runtime, joined};
 use crate::workloads;
 
 pub(super) const PEER: Peer = Peer {
@@ -48,8 +48,7 @@ impl Runtime for Compio {
         F: Future + 'static,
         F::Output: 'static,
     {
-        let task = compio::runtime::spawn(future);
-        async { task.await.expect("a task of a workload neither panics nor is cancelled") }
+        joined(compio::runtime::spawn(future))
     }
 
     fn sleep(duration: Duration) -> impl Future<Output = ()> + 'static {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use loop_api::{BackendKind, EventLoop, LoopFuture, LoopOptions};
 
 use super::{EchoServer, Peer};
-use crate::runtime::{Pool, Runtime};
+use crate::runtime::{Pool, Runtime, joined};
 use crate::workloads;
 
 mod echo;
@@ -77,8 +77,7 @@ impl<B: On> Runtime for Ours<B> {
         F: Future + 'static,
         F::Output: 'static,
     {
-        let task = loop_api::create_task(future).expect("a loop runs here");
-        async { task.await.expect("a task of a workload neither panics nor is cancelled") }
+        joined(loop_api::create_task(future).expect("a loop runs here"))
     }
 
     fn yield_now() -> impl Future<Output = ()> + 'static {

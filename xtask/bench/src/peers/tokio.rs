@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime as CurrentThread};
 
 use super::{Announce, EchoServer, Peer, anywhere};
-use crate::runtime::{Pool, Runtime};
+use crate::runtime::{Pool, Runtime, joined_with};
 use crate::workloads;
 
 pub(super) const PEER: Peer = Peer {
@@ -57,8 +57,7 @@ impl Runtime for Tokio {
         F: Future + 'static,
         F::Output: 'static,
     {
-        let task = tokio::spawn(Staying(future));
-        async { task.await.expect("a task of a workload neither panics nor is cancelled").0 }
+        joined_with(tokio::spawn(Staying(future)), |staying| staying.0)
     }
 
     fn yield_now() -> impl Future<Output = ()> + 'static {
