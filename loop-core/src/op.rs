@@ -37,8 +37,8 @@ pub enum Op {
     Connect {
         /// The socket.
         fd: FdKey,
-        /// The peer.
-        addr: SockAddr,
+        /// The peer. (Boxed, as the other operations are small.)
+        addr: Box<SockAddr>,
     },
     /// Receive into the spare capacity of `buf`: [`Outcome::Count`], 0 at end of stream.
     Recv {
@@ -89,7 +89,7 @@ pub enum Op {
         /// The datagram.
         buf: Vec<u8>,
         /// The receiver.
-        addr: SockAddr,
+        addr: Box<SockAddr>,
     },
     /// Wait until a descriptor, which need not be the backend's own, is ready: [`Outcome::Done`].
     /// Level-triggered: if it is ready already, the operation is done at once. Hang-up and error conditions
@@ -260,7 +260,11 @@ pub enum Event {
 }
 
 /// Room for an address that a backend (or the kernel) fills in while the operation is under way.
-pub struct AddrBuf {
+///
+/// It lies where it lies wherever this goes.
+pub struct AddrBuf(Box<AddrRoom>);
+
+struct AddrRoom {
     storage: UnsafeCell<MaybeUninit<libc::sockaddr_storage>>,
     len: UnsafeCell<libc::socklen_t>,
 }
@@ -268,20 +272,20 @@ pub struct AddrBuf {
 impl AddrBuf {
     /// Empty.
     #[must_use]
-    pub const fn new() -> Self {
-        Self { storage: UnsafeCell::new(MaybeUninit::zeroed()), len: UnsafeCell::new(0) }
+    pub fn new() -> Self {
+        Self(Box::new(AddrRoom { storage: UnsafeCell::new(MaybeUninit::zeroed()), len: UnsafeCell::new(0) }))
     }
 
     /// Where the kernel writes the address; room for a `sockaddr_storage`.
     #[must_use]
-    pub const fn as_ptr(&self) -> *mut libc::sockaddr_storage {
-        self.storage.get().cast()
+    pub fn as_ptr(&self) -> *mut libc::sockaddr_storage {
+        self.0.storage.get().cast()
     }
 
     /// Where the kernel writes the address's length.
     #[must_use]
-    pub const fn len_ptr(&self) -> *mut libc::socklen_t {
-        self.len.get()
+    pub fn len_ptr(&self) -> *mut libc::socklen_t {
+        self.0.len.get()
     }
 
     /// Copies an address in.
@@ -291,13 +295,13 @@ impl AddrBuf {
         unsafe {
             std::ptr::copy_nonoverlapping(addr.as_ptr().cast::<u8>(), self.as_ptr().cast::<u8>(), len as usize);
         }
-        *self.len.get_mut() = len;
+        *self.0.len.get_mut() = len;
     }
 
     /// The address, if one was written.
     #[must_use]
     pub fn get(&mut self) -> Option<SockAddr> {
-        let len = *self.len.get_mut();
+        let len = *self.0.len.get_mut();
         if len == 0 || len as usize > size_of::<libc::sockaddr_storage>() {
             return None;
         }

@@ -10,7 +10,7 @@
 //! * a table dropped while operations are in flight leaks their pages on purpose: closing a ring does not wait
 //!   for the kernel's writes into user memory, so freeing would be a use after free by the kernel.
 
-use std::cell::UnsafeCell;
+use std::cell::{OnceCell, UnsafeCell};
 use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
@@ -19,7 +19,7 @@ use std::task::Waker;
 
 use crate::op::{Op, Outcome};
 
-/// Slots of a page. A page of 64 is some 20 KiB: an idle loop holds one or none.
+/// Slots of a page. A page of 64 is some 10 KiB: an idle loop holds one or none.
 const PAGE: usize = 64;
 
 /// Names one operation. Fits into 64 bits, as kernels like it.
@@ -76,7 +76,8 @@ struct Slot {
     op: Option<Op>,
     target: Target,
     next_free: Option<u32>,
-    scratch: UnsafeCell<Scratch>,
+    /// Made when an operation in this slot first wants it, and kept for those that follow.
+    scratch: OnceCell<Box<UnsafeCell<Scratch>>>,
 }
 
 impl Slot {
@@ -89,7 +90,7 @@ impl Slot {
             op: None,
             target: Target::Nobody,
             next_free: None,
-            scratch: UnsafeCell::new(Scratch { message: MaybeUninit::zeroed(), vector: MaybeUninit::zeroed() }),
+            scratch: OnceCell::new(),
         }
     }
 }
@@ -158,7 +159,11 @@ impl OpTable {
     /// Where the operation's scratch memory lies; it stays there until the final completion.
     #[must_use]
     pub fn scratch(&self, key: OpKey) -> Option<*mut Scratch> {
-        Some(self.slot(key)?.scratch.get())
+        let scratch = self.slot(key)?.scratch.get_or_init(|| {
+            let (message, vector) = (MaybeUninit::zeroed(), MaybeUninit::zeroed());
+            Box::new(UnsafeCell::new(Scratch { message, vector }))
+        });
+        Some(scratch.get())
     }
 
     /// The operations that are with the backend.

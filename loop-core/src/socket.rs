@@ -304,7 +304,7 @@ impl EventLoop {
         address: impl Into<SockAddr>,
     ) -> Result<usize> {
         self.own(socket)?;
-        match self.op(Op::SendTo { fd: socket.key(), buf: data.into(), addr: address.into() }).await {
+        match self.op(Op::SendTo { fd: socket.key(), buf: data.into(), addr: Box::new(address.into()) }).await {
             (Ok(Outcome::Count(count)), _) => Ok(count),
             (Ok(_), _) => Err(Error::Unsupported("the backend gave no count")),
             (Err(error), _) => Err(error),
@@ -334,7 +334,7 @@ impl EventLoop {
 
     pub(crate) async fn connect_addr(&self, socket: &Socket, addr: SockAddr) -> Result<()> {
         let text = show(&addr);
-        let (result, _) = self.op(Op::Connect { fd: socket.key(), addr }).await;
+        let (result, _) = self.op(Op::Connect { fd: socket.key(), addr: Box::new(addr) }).await;
         match result {
             Ok(_) => Ok(()),
             Err(Error::Io(error)) => Err(Error::Io(crate::address::with_context(error, "connect call failed", &text))),

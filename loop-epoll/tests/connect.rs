@@ -20,7 +20,7 @@ fn a_send_waits_behind_its_connect() {
     let mut h = harness();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let fd = h.stream();
-    let connect = h.start(Op::Connect { fd, addr: address(&listener) });
+    let connect = h.start(Op::Connect { fd, addr: Box::new(address(&listener)) });
     let send = h.start(Op::Send { fd, buf: b"hello".to_vec(), start: 0 });
     assert!(matches!(h.run_until(connect).0, Ok(Outcome::Done)));
     assert!(matches!(h.run_until(send).0, Ok(Outcome::Count(5))));
@@ -37,12 +37,12 @@ fn a_refused_socket_can_connect_elsewhere() {
     let nobody = h.local_addr(refusing);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let fd = h.stream();
-    let (result, _) = h.run(Op::Connect { fd, addr: nobody });
+    let (result, _) = h.run(Op::Connect { fd, addr: Box::new(nobody) });
     assert_eq!(result.unwrap_err().kind(), ErrorKind::ConnectionRefused);
     // Linux tells of a failed attempt once more, to the next one.
-    let again = h.run(Op::Connect { fd, addr: address(&listener) }).0;
+    let again = h.run(Op::Connect { fd, addr: Box::new(address(&listener)) }).0;
     assert_eq!(again.unwrap_err().kind(), ErrorKind::ConnectionAborted);
-    let (result, _) = h.run(Op::Connect { fd, addr: address(&listener) });
+    let (result, _) = h.run(Op::Connect { fd, addr: Box::new(address(&listener)) });
     assert!(matches!(result, Ok(Outcome::Done)), "{result:?}");
     // What ended the first attempt is no end of the second's stream.
     let (peer, _) = listener.accept().unwrap();
@@ -64,7 +64,7 @@ fn a_full_unix_backlog_is_an_error() {
     let mut connected = 0;
     let error = loop {
         let fd = h.backend().open(Domain::UNIX, Type::STREAM, None).unwrap();
-        match h.run(Op::Connect { fd, addr: addr.clone() }).0 {
+        match h.run(Op::Connect { fd, addr: Box::new(addr.clone()) }).0 {
             Ok(_) => connected += 1,
             Err(error) => break error,
         }
@@ -81,5 +81,5 @@ fn a_connect_without_a_route_fails_at_once_or_later_but_fails() {
     let fd = h.stream();
     // Broadcast is no address to connect to.
     let addr = "255.255.255.255:9".parse::<std::net::SocketAddr>().unwrap().into();
-    assert!(h.run(Op::Connect { fd, addr }).0.is_err());
+    assert!(h.run(Op::Connect { fd, addr: Box::new(addr) }).0.is_err());
 }

@@ -44,7 +44,7 @@ pub(crate) fn build(
     pieces: &mut Option<Box<[libc::iovec]>>,
     provided: usize,
 ) -> Option<Entry> {
-    let scratch = ops.scratch(op)?;
+    let scratch = if has_message(ops.get(op)?) { ops.scratch(op)? } else { ptr::null_mut() };
     let (raw, kind) = target.unwrap_or((-1, Kind::File));
     let (fd, is_socket) = (Fd(raw), kind == Kind::Socket);
     let entry = match ops.get_mut(op)? {
@@ -174,6 +174,15 @@ pub(crate) fn quiet_send(fd: RawFd, bytes: &[u8]) -> Option<Entry> {
     let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT | libc::MSG_WAITALL;
     let send = opcode::Send::new(Fd(fd), bytes.as_ptr(), bytes.len() as u32).flags(flags).build();
     (bytes.len() <= MOST).then(|| send.flags(Flags::SKIP_SUCCESS))
+}
+
+/// Whether the kernel gets a message header for it, which lies in the scratch.
+fn has_message(op: &Op) -> bool {
+    match op {
+        Op::RecvFrom { .. } | Op::SendTo { .. } => true,
+        Op::SendVectored { bufs, .. } => bufs.len() > 1,
+        _ => false,
+    }
 }
 
 /// Fills in a message header of one vector, in the scratch, and names it.

@@ -46,7 +46,7 @@ pub(super) fn accept_multi_may_be_asked_for_more_at_once(make: &mut Make<'_>) {
     for _ in 0..3 {
         let clients = [(); 3].map(|()| {
             let fd = h.stream();
-            (fd, h.start(Op::Connect { fd, addr: addr.clone() }))
+            (fd, h.start(Op::Connect { fd, addr: Box::new(addr.clone()) }))
         });
         for (client, connect) in clients {
             assert!(matches!(h.run_until(connect).0, Ok(Outcome::Done)));

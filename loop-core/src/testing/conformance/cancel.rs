@@ -38,7 +38,7 @@ pub(super) fn a_waiting_connect_can_be_cancelled(make: &mut Make<'_>) {
     let _first = h.connect(&addr);
     for asked in [false, true] {
         let fd = h.stream();
-        cancel_while_waiting(&mut h, asked, Op::Connect { fd, addr: addr.clone() });
+        cancel_while_waiting(&mut h, asked, Op::Connect { fd, addr: Box::new(addr.clone()) });
         h.close(fd);
     }
 }
@@ -186,7 +186,7 @@ pub(super) fn a_cancel_that_races_with_a_connection_loses_none(make: &mut Make<'
             h.poll(Wait::Now);
         }
         let client = h.stream();
-        let connect = h.start(Op::Connect { fd: client, addr: addr.clone() });
+        let connect = h.start(Op::Connect { fd: client, addr: Box::new(addr.clone()) });
         h.cancel(accept);
         let server = match h.run_until(accept).0 {
             Ok(Outcome::Accepted(server)) => server,

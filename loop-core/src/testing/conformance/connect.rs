@@ -42,7 +42,7 @@ pub(super) fn a_connection_is_refused_where_nobody_listens(make: &mut Make<'_>) 
     let addr = h.local_addr(bound);
     for _ in 0..3 {
         let fd = h.stream();
-        let (result, op) = h.run(Op::Connect { fd, addr: addr.clone() });
+        let (result, op) = h.run(Op::Connect { fd, addr: Box::new(addr.clone()) });
         assert_eq!(result.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
         assert!(matches!(op, Op::Connect { .. }), "the operation comes back");
         h.close(fd);
@@ -54,7 +54,7 @@ pub(super) fn a_full_backlog_makes_connect_wait(make: &mut Make<'_>) {
     let (listener, addr) = h.listener(0);
     let first = h.connect(&addr);
     let late = h.stream();
-    let waiting = h.start(Op::Connect { fd: late, addr });
+    let waiting = h.start(Op::Connect { fd: late, addr: Box::new(addr) });
     assert!(settle(&mut h, waiting).is_none(), "a backlog of nothing holds one connection, and no second");
     // The waiting connection is made in the end on some systems after a second; cancelled, it ends at once.
     h.cancel(waiting);
@@ -78,7 +78,7 @@ pub(super) fn ipv6_works_alike(make: &mut Make<'_>) {
     let addr = h.local_addr(listener);
     let client = h.backend().open(Domain::IPV6, Type::STREAM, None).expect("open");
     let accept = h.start(Op::Accept { fd: listener });
-    let (result, _) = h.run(Op::Connect { fd: client, addr: addr.clone() });
+    let (result, _) = h.run(Op::Connect { fd: client, addr: Box::new(addr.clone()) });
     assert!(matches!(result, Ok(Outcome::Done)), "connect came to {result:?}");
     let (result, _) = h.run_until(accept);
     let Ok(Outcome::Accepted(server)) = result else { panic!("accept came to {result:?}") };

@@ -23,7 +23,7 @@ fn received_from(h: &mut Harness, key: OpKey) -> (Vec<u8>, SockAddr) {
 }
 
 fn send_to(h: &mut Harness, fd: FdKey, bytes: &[u8], addr: &SockAddr) {
-    match h.run(Op::SendTo { fd, buf: bytes.to_vec(), addr: addr.clone() }).0 {
+    match h.run(Op::SendTo { fd, buf: bytes.to_vec(), addr: Box::new(addr.clone()) }).0 {
         Ok(Outcome::Count(count)) => assert_eq!(count, bytes.len()),
         other => panic!("a datagram send came to {other:?}"),
     }
@@ -79,7 +79,7 @@ pub(super) fn a_connected_datagram_socket_sends_and_receives(make: &mut Make<'_>
     let mut h = harness(make);
     let ((one, one_addr), (two, two_addr)) = (h.datagram(), h.datagram());
     let (stranger, _) = h.datagram();
-    let (result, _) = h.run(Op::Connect { fd: one, addr: two_addr.clone() });
+    let (result, _) = h.run(Op::Connect { fd: one, addr: Box::new(two_addr.clone()) });
     assert!(matches!(result, Ok(Outcome::Done)), "{result:?}");
     assert_eq!(h.peer_addr(one), two_addr);
     let (result, _) = h.run(Op::Send { fd: one, buf: b"ping".to_vec(), start: 0 });

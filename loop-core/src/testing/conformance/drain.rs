@@ -21,7 +21,7 @@ pub(super) fn drain_ends_everything(make: &mut Make<'_>) {
     fill(&mut h, client);
     h.connect(&full_addr);
     let late = h.stream();
-    h.start(Op::Connect { fd: late, addr: full_addr });
+    h.start(Op::Connect { fd: late, addr: Box::new(full_addr) });
     h.start(Op::SendVectored { fd: client, bufs: vec![b"behind".to_vec()] });
     h.start(recv_op(client, 10));
     h.start(recv_op(client, 10));
@@ -64,7 +64,7 @@ pub(super) fn drain_closes_connections_that_nobody_took(make: &mut Make<'_>) {
     if !has_descriptors(&mut h) {
         // No peer can be outside. That nothing is left to accept shows inside.
         let fd = h.stream();
-        h.start(Op::Connect { fd, addr });
+        h.start(Op::Connect { fd, addr: Box::new(addr) });
         h.drain();
         return;
     }
@@ -81,7 +81,7 @@ pub(super) fn dropping_the_backend_closes_its_sockets(make: &mut Make<'_>) {
         let (_listener, addr) = h.listener(1);
         let mut other = harness(make);
         let fd = other.stream();
-        assert!(other.run(Op::Connect { fd, addr }).0.is_err());
+        assert!(other.run(Op::Connect { fd, addr: Box::new(addr) }).0.is_err());
         return;
     }
     let (listener, addr) = h.listener(8);

@@ -16,13 +16,13 @@ fn every_socket_operation(fd: FdKey, addr: &SockAddr) -> Vec<Op> {
     vec![
         Op::Accept { fd },
         Op::AcceptMulti { fd },
-        Op::Connect { fd, addr: addr.clone() },
+        Op::Connect { fd, addr: Box::new(addr.clone()) },
         Op::Recv { fd, buf: Vec::with_capacity(8), limit: 8 },
         Op::RecvMulti { fd },
         Op::RecvFrom { fd, buf: Vec::with_capacity(8), limit: 8, from: AddrBuf::new() },
         Op::Send { fd, buf: b"x".to_vec(), start: 0 },
         Op::SendVectored { fd, bufs: vec![b"x".to_vec()] },
-        Op::SendTo { fd, buf: b"x".to_vec(), addr: addr.clone() },
+        Op::SendTo { fd, buf: b"x".to_vec(), addr: Box::new(addr.clone()) },
         Op::Shutdown { fd, how: Shutdown::Both },
     ]
 }

@@ -84,7 +84,7 @@ impl Harness {
     /// If the connection is refused.
     pub fn connect(&mut self, addr: &SockAddr) -> FdKey {
         let fd = self.stream();
-        let (result, _) = self.run(Op::Connect { fd, addr: addr.clone() });
+        let (result, _) = self.run(Op::Connect { fd, addr: Box::new(addr.clone()) });
         match result {
             Ok(Outcome::Done) => fd,
             other => panic!("connect came to {other:?}"),
