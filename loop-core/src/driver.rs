@@ -395,7 +395,6 @@ fn closed() -> io::Error {
 }
 
 /// What became of an operation started for a sink.
-#[expect(clippy::large_enum_variant, reason = "it lives for the length of one call")]
 pub(crate) enum Started {
     Queued(OpKey),
     More(OpKey, Outcome),
@@ -488,7 +487,6 @@ impl Future for OpFuture {
 }
 
 /// What an awaited operation has come to.
-#[expect(clippy::large_enum_variant, reason = "it lives for the length of one call")]
 enum Look {
     Over(io::Result<Outcome>, Op, Target),
     /// It is over, but a cancellation goes first.
