@@ -15,6 +15,9 @@ use crate::params::Params;
 use crate::peers::{self, Peer};
 use crate::workloads::{self, Case, Kind};
 
+/// So many lines of what a process says at its failure are shown.
+const LAST_WORDS: usize = 4;
+
 /// How long a measurement may take beyond what it was asked to.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -137,8 +140,8 @@ fn start(part: &[&str]) -> Result<Guard, String> {
     let program = env::current_exe().map_err(|error| format!("this program is not found: {error}"))?;
     let mut command = Command::new(program);
     command.args(part).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // What is measured is what is said here.
-    command.env_remove("LOOP_BACKEND").env_remove("LOOP_DEBUG").env_remove("LOOP_CHECKED");
+    // What is measured is what is said here. Of a peer that panics, the message will do.
+    command.env_remove("LOOP_BACKEND").env_remove("LOOP_DEBUG").env_remove("LOOP_CHECKED").env("RUST_BACKTRACE", "0");
     command.spawn().map(Guard).map_err(|error| format!("`{}` cannot be started: {error}", part.join(" ")))
 }
 
@@ -158,7 +161,8 @@ fn finish(mut child: Guard, patience: Duration) -> Result<Vec<Sample>, String> {
             // Without its last words, its status has to do.
             _ = stderr.read_to_string(&mut complaint);
         }
-        let complaint = complaint.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>();
+        let lines = complaint.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("note: "));
+        let complaint = lines.take(LAST_WORDS).collect::<Vec<_>>();
         return Err(format!("{status}: {}", complaint.join(" ").trim_start_matches("error: ")));
     }
     let stdout = child.0.stdout.take().ok_or("the process has no output")?;
