@@ -33,6 +33,11 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(1);
 pub(crate) trait Sink {
     /// An event; `op` comes back with the final one, after which the operation is gone.
     fn event(self: Rc<Self>, inner: &Rc<Inner>, key: OpKey, event: Event, op: Option<Op>);
+
+    /// The event that is by far the most frequent one.
+    fn resume(self: Rc<Self>, inner: &Rc<Inner>, key: OpKey) {
+        self.event(inner, key, Event::Resume, None);
+    }
 }
 
 /// What has bytes to send at the end of the pass.
@@ -167,6 +172,7 @@ impl Inner {
             _ => None,
         });
         match sink.flatten() {
+            Some(sink) if matches!(event, Event::Resume) => sink.resume(self, key),
             Some(sink) => {
                 let op = match &event {
                     Event::Final(_) => self.with_driver(|driver| driver.land(key)).flatten().map(|landed| landed.0),

@@ -82,7 +82,15 @@ impl Connection {
     }
 
     /// Tells the protocol what it does not know yet.
+    #[inline]
     pub(super) fn tell_flow(self: &Rc<Self>) {
+        if self.flow.told.get() != self.flow.paused.get() {
+            self.tell_flow_now();
+        }
+    }
+
+    #[inline(never)]
+    fn tell_flow_now(self: &Rc<Self>) {
         while self.flow.told.get() != self.flow.paused.get() && self.made.get() && !self.ended.get() {
             let busy = match &*self.protocol.borrow() {
                 Some(protocol) => protocol.try_borrow_mut().is_err(),

@@ -147,6 +147,15 @@ impl Connection {
         what: &'static str,
         f: impl FnOnce(&mut dyn Protocol, &Transport) -> R,
     ) -> std::result::Result<Option<R>, crate::error::Panicked> {
+        self.try_calls(&Cell::new(what), f)
+    }
+
+    /// Calls the protocol, more than once: `what` says which call it is that fails, if any.
+    fn try_calls<R>(
+        self: &Rc<Self>,
+        what: &Cell<&'static str>,
+        f: impl FnOnce(&mut dyn Protocol, &Transport) -> R,
+    ) -> std::result::Result<Option<R>, crate::error::Panicked> {
         let Some(protocol) = self.protocol.borrow().clone() else { return Ok(None) };
         let transport = self.transport();
         let called = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -168,7 +177,7 @@ impl Connection {
                     std::panic::resume_unwind(payload);
                 }
                 let panic = crate::error::Panicked::new(payload);
-                let context = ExceptionContext::new(format!("protocol.{what}() call failed."));
+                let context = ExceptionContext::new(format!("protocol.{}() call failed.", what.get()));
                 self.inner.report(&self.describe(context.exception(panic.clone())));
                 Err(panic)
             }
@@ -195,6 +204,14 @@ impl Sink for Connection {
             self.receive_event(key, event);
         } else {
             self.send_event(key, event, op);
+        }
+    }
+
+    fn resume(self: Rc<Self>, _: &Rc<Inner>, key: OpKey) {
+        if self.reading.is_op(key) {
+            self.readable(key);
+        } else {
+            self.send_event(key, Event::Resume, None);
         }
     }
 }

@@ -117,44 +117,65 @@ impl Connection {
 
     pub(super) fn receive_event(self: &Rc<Self>, key: OpKey, event: Event) {
         match event {
-            // What is kept comes first.
-            Event::Resume if self.reading.paused.get() || self.reading.has_kept() => self.reading.readable.set(true),
-            Event::Resume => self.fetch(key, true),
+            Event::Resume => self.readable(key),
             Event::More(outcome) => self.received(outcome, true),
             Event::Final(result) => self.received_last(result),
         }
     }
 
-    /// Has the backend read, now that it is this connection's turn; unless the protocol, if it is asked, leaves it.
-    fn fetch(self: &Rc<Self>, key: OpKey, asks: bool) {
-        if self.read_directly(asks) {
-            self.receive_on(key);
+    /// There is something to receive.
+    pub(super) fn readable(self: &Rc<Self>, key: OpKey) {
+        if self.reading.paused.get() || self.reading.has_kept() {
+            // What is kept comes first.
+            self.reading.readable.set(true);
+        } else {
+            self.fetch(key, true);
         }
     }
 
     /// Lets the operation go on.
     fn receive_on(self: &Rc<Self>, key: OpKey) {
-        match self.inner.resume(key) {
+        self.resumed(self.inner.resume(key));
+    }
+
+    /// The operation went on.
+    fn resumed(self: &Rc<Self>, resumed: Resumed) {
+        match resumed {
             Resumed::Nothing => {}
             Resumed::More(outcome) => self.received(outcome, false),
             Resumed::Final(result, _) => self.received_last(result),
         }
     }
 
-    /// Reads straight into the protocol's own memory, if it gives some. True where the operation is to go on as usual.
-    fn read_directly(self: &Rc<Self>, asks: bool) -> bool {
+    /// Has the backend read, now that it is this connection's turn; unless the protocol, if it is asked, leaves it. The
+    /// bytes go straight into the protocol's own memory, if it gives some.
+    ///
+    /// All of it is one call of the protocol's, as this is what a connection does most.
+    fn fetch(self: &Rc<Self>, key: OpKey, asks: bool) {
         enum Read {
             Left,
-            NotOurs,
+            Received,
+            Resumed(Resumed),
             Empty,
             Done(usize, Option<io::Result<usize>>),
         }
-        let read = self.try_call("get_buffer", |protocol, transport| {
+        let what = Cell::new("get_buffer");
+        let read = self.try_calls(&what, |protocol, transport| {
             if asks && protocol.data_available(transport) {
                 return Read::Left;
             }
             match protocol.get_buffer(transport) {
-                None => Read::NotOurs,
+                None => match self.inner.resume(key) {
+                    Resumed::More(Outcome::Chunk(chunk))
+                        if chunk.len() <= MAX_READ && !self.reading.paused.get() && !self.closing.get() =>
+                    {
+                        what.set("data_received");
+                        protocol.data_received(transport, &chunk);
+                        Read::Received
+                    }
+                    // An outcome of another kind, or the protocol has changed its mind meanwhile.
+                    resumed => Read::Resumed(resumed),
+                },
                 Some([]) => Read::Empty,
                 Some(buffer) => {
                     let most = buffer.len().min(MAX_READ);
@@ -163,39 +184,27 @@ impl Connection {
             }
         });
         match read {
-            Ok(Some(Read::Left)) => {
-                self.reading.readable.set(true);
-                false
-            }
-            Ok(Some(Read::Empty)) => {
-                self.broken(empty_buffer());
-                false
-            }
+            Ok(Some(Read::Left)) => self.reading.readable.set(true),
+            Ok(Some(Read::Received)) => {}
+            Ok(Some(Read::Resumed(resumed))) => self.resumed(resumed),
+            Ok(Some(Read::Empty)) => self.broken(empty_buffer()),
             Ok(Some(Read::Done(most, Some(Ok(count))))) if count > 0 => {
                 if let Err(panic) = self.try_call("buffer_updated", |protocol, transport| {
                     protocol.buffer_updated(transport, count);
                 }) {
                     self.broken(io::Error::other(panic));
-                    return false;
-                }
-                // A full buffer says that there may be more: for the next pass.
-                if self.reading.paused.get() || count == most {
+                } else if self.reading.paused.get() || count == most {
+                    // A full buffer says that there may be more: for the next pass.
                     self.reading.readable.set(true);
                     self.queue_turn();
-                    return false;
+                } else if !self.closing.get() {
+                    self.receive_on(key);
                 }
-                !self.closing.get()
             }
-            Ok(Some(Read::Done(_, Some(Err(error))))) if error.kind() != io::ErrorKind::WouldBlock => {
-                self.lost(error);
-                false
-            }
-            // Not ours to read; or nothing there, or the end: the operation says which.
-            Ok(_) => true,
-            Err(panic) => {
-                self.broken(io::Error::other(panic));
-                false
-            }
+            Ok(Some(Read::Done(_, Some(Err(error))))) if error.kind() != io::ErrorKind::WouldBlock => self.lost(error),
+            // Nothing there, or the end: the operation says which. Or nobody to read for.
+            Ok(_) => self.receive_on(key),
+            Err(panic) => self.broken(io::Error::other(panic)),
         }
     }
 
