@@ -1,8 +1,7 @@
 //! A heap of four branches a node, whose four children share a cache line.
 //!
 //! Taking the least of a hundred thousand entries is a walk down the levels, each of which is a look at memory that is in
-//! no near cache. Four branches halve the levels, and an entry of 16 bytes lets one line hold a node's children: a binary
-//! heap of 24 bytes an entry takes three times as long.
+//! no near cache. Four branches halve the levels of a binary heap, and with 16 bytes an entry a node's children are one line.
 //!
 //! Invariant: no entry comes before its parent.
 
