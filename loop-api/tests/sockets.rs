@@ -50,6 +50,25 @@ fn what_is_ready_completes_without_suspending() {
     });
 }
 
+/// SOCK-01: also where sends are gathered, one that has nothing to wait for is made at once.
+#[test]
+fn a_send_with_nothing_beside_it_completes_without_suspending() {
+    on_real(async |case| {
+        let flag = Arc::new(Flag::default());
+        let (one, other) = case.pair().await;
+        assert!(poll_once(pin!(case.sock_sendall(&one, *b"alone")), &flag).is_ready());
+        assert_eq!(case.sock_recv(&other, 10).await.unwrap(), b"alone");
+        case.call_soon(|| {}).unwrap();
+        let mut beside = Box::pin(case.sock_sendall(&one, *b"beside"));
+        let is_made = poll_once(beside.as_mut(), &flag).is_ready();
+        assert_eq!(is_made, case.is_synchronous(), "a backend that gathers waits for what else is ready");
+        if !is_made {
+            beside.await.unwrap();
+        }
+        assert_eq!(case.sock_recv(&other, 10).await.unwrap(), b"beside");
+    });
+}
+
 /// SOCK-02.
 #[test]
 fn recv_gives_from_one_to_so_many_bytes_and_none_at_the_end() {

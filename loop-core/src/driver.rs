@@ -231,10 +231,14 @@ impl Inner {
     }
 
     fn start_with(&self, op: Op, sink: Rc<dyn Sink>, patient: bool) -> Started {
+        let lone = self.is_lone();
         let started = self.with_driver(|driver| {
             let key = driver.ops.insert(op, Target::Sink(sink));
             if patient {
                 driver.ops.set_patient(key);
+            }
+            if lone {
+                driver.ops.set_lone(key);
             }
             match driver.backend.submit(&mut driver.ops, key) {
                 Submitted::Queued => {
@@ -452,9 +456,13 @@ impl Future for OpFuture {
                 let target = Target::Future { waker: Some(context.waker().clone()), result: None };
                 let (result, op, target) = {
                     this.inner.stirred.set(true);
+                    let lone = this.inner.is_lone();
                     let mut driver = this.inner.driver.borrow_mut();
                     let Some(driver) = driver.as_mut() else { return Poll::Ready((Err(closed()), op)) };
                     let key = driver.ops.insert(op, target);
+                    if lone {
+                        driver.ops.set_lone(key);
+                    }
                     let result = match driver.backend.submit(&mut driver.ops, key) {
                         Submitted::Done(result) => result,
                         Submitted::Unsupported => Err(io::Error::from(io::ErrorKind::Unsupported)),

@@ -41,6 +41,8 @@ pub(crate) struct Inner {
     pub(crate) arrived: RefCell<Arrived>,
     /// What has bytes to send at the end of the pass.
     pub(crate) dirty: RefCell<Vec<Rc<dyn Flush>>>,
+    /// Those whose turn to send it is at the end of this pass, one among them.
+    pub(crate) flushing: Cell<usize>,
     /// Emptied send buffers, the one used last on top.
     pub(crate) spare: RefCell<Vec<Vec<u8>>>,
     pub(crate) stopping: Cell<bool>,
@@ -84,6 +86,7 @@ impl Inner {
             stirred: Cell::new(false),
             arrived: RefCell::default(),
             dirty: RefCell::default(),
+            flushing: Cell::new(0),
             spare: RefCell::default(),
             stopping: Cell::new(false),
             closed: Cell::new(false),
@@ -245,10 +248,12 @@ impl Inner {
         while !self.dirty.borrow().is_empty() {
             let mut dirty = self.dirty.take();
             let mut finally = Finally::new(self);
+            self.flushing.set(dirty.len());
             for flush in dirty.drain(..) {
                 finally
                     .run(|| flush.flush(self), || ExceptionContext::new("Exception while what was written was sent"));
             }
+            self.flushing.set(0);
             let mut place = self.dirty.borrow_mut();
             if place.is_empty() {
                 // Kept for its capacity.
@@ -257,6 +262,12 @@ impl Inner {
             drop(place);
             finally.end();
         }
+    }
+
+    /// Whether what is submitted now is likely to be all that there is until the loop waits: nothing else is ready, and
+    /// nobody else has anything to send.
+    pub(crate) fn is_lone(&self) -> bool {
+        self.ready.is_empty() && self.flushing.get() <= 1 && self.dirty.borrow().is_empty()
     }
 
     pub(crate) fn push_callback<F: FnOnce() + 'static>(

@@ -71,6 +71,8 @@ struct Slot {
     in_flight: bool,
     /// Nobody waits for its outcome: see [`OpTable::is_patient`].
     patient: bool,
+    /// Nothing else is submitted with it: see [`OpTable::is_lone`].
+    lone: bool,
     /// The backend's own note about the operation.
     note: u64,
     op: Option<Op>,
@@ -86,6 +88,7 @@ impl Slot {
             generation: 0,
             in_flight: false,
             patient: false,
+            lone: false,
             note: 0,
             op: None,
             target: Target::Nobody,
@@ -182,6 +185,13 @@ impl OpTable {
         self.slot(key).is_some_and(|slot| slot.patient)
     }
 
+    /// Whether nothing else is about to be submitted with this operation, as far as the loop can tell: a backend that gathers
+    /// what it is given has nothing to gather then.
+    #[must_use]
+    pub fn is_lone(&self, key: OpKey) -> bool {
+        self.slot(key).is_some_and(|slot| slot.lone)
+    }
+
     /// Whether somebody has come to wait for an operation that was patient when it was submitted, since this was last asked:
     /// the next poll does not wait until such have been told.
     #[must_use]
@@ -193,6 +203,13 @@ impl OpTable {
     pub(crate) fn set_patient(&mut self, key: OpKey) {
         if let Some(slot) = self.slot_mut(key) {
             slot.patient = true;
+        }
+    }
+
+    /// Nothing else is submitted with this one.
+    pub(crate) fn set_lone(&mut self, key: OpKey) {
+        if let Some(slot) = self.slot_mut(key) {
+            slot.lone = true;
         }
     }
 
@@ -214,6 +231,7 @@ impl OpTable {
         slot.target = target;
         slot.note = 0;
         slot.patient = false;
+        slot.lone = false;
         self.free = next;
         self.live += 1;
         OpKey { index, generation }

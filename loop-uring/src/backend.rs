@@ -20,8 +20,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use loop_core::{
-    Backend, Capabilities, Completion, Control, FdKey, FdTable, Op, OpKey, OpTable, Outcome, Reply, Submitted, Unpark,
-    Wait,
+    Backend, Capabilities, Completion, Control, FdKey, FdTable, Interest, Op, OpKey, OpTable, Outcome, Reply,
+    Submitted, Unpark, Wait,
 };
 use socket2::{Domain, Protocol, SockRef, Type};
 
@@ -250,6 +250,10 @@ unsafe impl Backend for UringBackend {
             Some(&Op::Readiness { fd, .. }) => match self.watchable.check(fd) {
                 Ok(()) => self.start(ops, op),
                 Err(error) => Submitted::Done(Err(error)),
+            },
+            Some(&Op::Send { fd, .. }) if ops.is_lone(op) => match self.send_alone(ops, op, fd) {
+                Some(result) => Submitted::Done(result.map(Outcome::Count)),
+                None => self.enqueue(ops, op, fd, Interest::Write),
             },
             Some(request) => match (request.fd(), request.direction()) {
                 (Some(fd), Some(direction)) => self.enqueue(ops, op, fd, direction),

@@ -30,13 +30,15 @@ pub(crate) struct Descriptor {
     pub(crate) kind: Kind,
     /// A send found no room for all of its bytes: the next one waits.
     pub(crate) slow: bool,
+    /// The last receive found less than it had room for: the next one waits first.
+    pub(crate) drained: bool,
     /// Who reads, and who writes.
     pub(crate) lines: [Line; 2],
 }
 
 impl Descriptor {
     pub(crate) fn new(fd: OwnedFd, kind: Kind) -> Self {
-        Self { file: Rc::new(fd), kind, slow: false, lines: [Line::EMPTY; 2] }
+        Self { file: Rc::new(fd), kind, slow: false, drained: false, lines: [Line::EMPTY; 2] }
     }
 
     /// What the kernel opened for an accept, as told by its completion.

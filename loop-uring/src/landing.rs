@@ -2,7 +2,7 @@
 
 use std::io;
 
-use loop_core::{Completion, Event, FdKey, OpTable, Outcome};
+use loop_core::{Completion, Event, FdKey, Op, OpTable, Outcome};
 use rustix::io::Errno;
 
 use crate::backend::UringBackend;
@@ -78,9 +78,22 @@ impl UringBackend {
                 }
                 Outcome::Count(count as usize)
             }
-            (Ok(count), _) => Outcome::Count(count as usize),
+            (Ok(count), _) => {
+                self.note_drained(ops, cqe.ticket, count as usize);
+                Outcome::Count(count as usize)
+            }
         };
         self.finish(ops, cqe.ticket, Ok(outcome));
+    }
+
+    /// A receive that found less than it had room for has emptied the socket.
+    fn note_drained(&mut self, ops: &OpTable, ticket: Ticket, count: usize) {
+        let Some(flight) = self.flights.get_mut(ticket) else { return };
+        if let Some(&Op::Recv { fd, limit, .. }) = ops.get(flight.op)
+            && let Some(descriptor) = self.descriptors.get_mut(fd)
+        {
+            descriptor.drained = count < limit;
+        }
     }
 
     /// A quiet send failed, or sent a part.

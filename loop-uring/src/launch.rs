@@ -13,7 +13,7 @@ use loop_core::{FdKey, Interest, Op, OpKey, OpTable, Submitted};
 use crate::backend::UringBackend;
 use crate::descriptors::unknown;
 use crate::flights::{Stage, Ticket, What};
-use crate::sqe::{self, Bare};
+use crate::sqe::{self, Bare, On};
 
 impl UringBackend {
     /// Starts an operation on a descriptor of ours, behind those of the same direction.
@@ -45,7 +45,7 @@ impl UringBackend {
     pub(crate) fn launch(&mut self, ops: &mut OpTable, ticket: Ticket) {
         let Some(flight) = self.flights.get_mut(ticket) else { return };
         let descriptor = flight.line.and_then(|(fd, _)| self.descriptors.get(fd));
-        let target = descriptor.map(|descriptor| (descriptor.file.as_raw_fd(), descriptor.kind));
+        let target = descriptor.map(|it| On { fd: it.file.as_raw_fd(), kind: it.kind, drained: it.drained });
         if flight.file.is_none() {
             flight.file = descriptor.map(|descriptor| Rc::clone(&descriptor.file));
         }

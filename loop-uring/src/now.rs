@@ -4,7 +4,7 @@
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
 
-use loop_core::{FdKey, Interest};
+use loop_core::{FdKey, Interest, Op, OpKey, OpTable};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
 
@@ -23,6 +23,18 @@ impl UringBackend {
 
     pub(crate) fn receive_now(&mut self, fd: FdKey, buf: &mut [u8]) -> io::Result<usize> {
         receive(self.untaken(fd, Interest::Read)?, buf)
+    }
+
+    /// Sends by a call where there is nothing else for the ring to do meanwhile: a single entry, with its completion or
+    /// without, costs more than the call (measured: 3 to 5 % of an echo of 64 bytes). None where the socket is full, or
+    /// not ours to send on now.
+    pub(crate) fn send_alone(&mut self, ops: &OpTable, op: OpKey, fd: FdKey) -> Option<io::Result<usize>> {
+        let Some(Op::Send { buf, start, .. }) = ops.get(op) else { return None };
+        if self.ring.has_unsubmitted() || self.descriptors.get(fd)?.kind != Kind::Socket {
+            return None;
+        }
+        let sent = self.send_at_once(fd, &[IoSlice::new(buf.get(*start..)?)]);
+        if matches!(&sent, Err(error) if error.kind() == io::ErrorKind::WouldBlock) { None } else { Some(sent) }
     }
 
     pub(crate) fn send_at_once(&mut self, fd: FdKey, bufs: &[IoSlice<'_>]) -> io::Result<usize> {

@@ -35,18 +35,29 @@ const HERE: u64 = u64::MAX;
 /// What accepted connections are.
 const ACCEPTED: i32 = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
 
+/// To wait for readiness before the first try (`IORING_RECVSEND_POLL_FIRST`).
+const WAIT_FIRST: u16 = 1;
+
+/// What a request is for.
+pub(crate) struct On {
+    pub(crate) fd: RawFd,
+    pub(crate) kind: Kind,
+    /// There was nothing left when it was last received from.
+    pub(crate) drained: bool,
+}
+
 /// The request for an operation, without its user data; none for what is not the ring's to do. `target` is the
 /// descriptor of ours that the operation is for, `provided` how many bytes a provided buffer has.
 pub(crate) fn build(
     ops: &mut OpTable,
     op: OpKey,
-    target: Option<(RawFd, Kind)>,
+    target: Option<On>,
     pieces: &mut Option<Box<[libc::iovec]>>,
     provided: usize,
 ) -> Option<Entry> {
     let scratch = if has_message(ops.get(op)?) { ops.scratch(op)? } else { ptr::null_mut() };
-    let (raw, kind) = target.unwrap_or((-1, Kind::File));
-    let (fd, is_socket) = (Fd(raw), kind == Kind::Socket);
+    let On { fd, kind, drained } = target.unwrap_or(On { fd: -1, kind: Kind::File, drained: false });
+    let (fd, is_socket) = (Fd(fd), kind == Kind::Socket);
     let entry = match ops.get_mut(op)? {
         Op::Accept { .. } => opcode::Accept::new(fd, ptr::null_mut(), ptr::null_mut()).flags(ACCEPTED).build(),
         Op::AcceptMulti { .. } => opcode::AcceptMulti::new(fd).flags(ACCEPTED).build(),
@@ -54,7 +65,7 @@ pub(crate) fn build(
         Op::Recv { buf, limit, .. } => {
             let (start, len) = room(buf, *limit);
             if is_socket {
-                opcode::Recv::new(fd, start, len).build()
+                opcode::Recv::new(fd, start, len).ioprio(if drained { WAIT_FIRST } else { 0 }).build()
             } else {
                 opcode::Read::new(fd, start, len).offset(HERE).build()
             }
