@@ -20,6 +20,7 @@ use std::task::{Context, Poll};
 use std::thread::panicking;
 
 use crate::error::Cancelled;
+use crate::inner::Inner;
 use crate::running::with_running;
 use crate::task::{Flag, Header};
 
@@ -31,6 +32,22 @@ pub(crate) fn with_current<R>(f: impl FnOnce(&Header) -> R) -> Option<R> {
     })
 }
 
+impl Inner {
+    /// Whether a request stands in the current task that awaits are to act on in this step.
+    #[inline]
+    pub(crate) fn is_asked_to_end(&self) -> bool {
+        // SAFETY: the current task is held by the loop for its step.
+        self.current_task.get().is_some_and(|task| unsafe { task.as_ref() }.is_asked_to_end())
+    }
+}
+
+impl Header {
+    #[inline]
+    fn is_asked_to_end(&self) -> bool {
+        self.local.has(Flag::Cancel) && !self.local.has(Flag::Fresh)
+    }
+}
+
 /// Whether a task's step runs: outside of one there is nobody to cancel.
 #[must_use]
 pub fn in_task() -> bool {
@@ -39,8 +56,9 @@ pub fn in_task() -> bool {
 
 /// Whether a request stands in the current task that awaits are to act on in this step.
 #[must_use]
+#[inline]
 pub fn is_pending() -> bool {
-    with_current(|header| header.local.has(Flag::Cancel) && !header.local.has(Flag::Fresh)).unwrap_or(false)
+    with_running(|running| running.is_some_and(|inner| inner.is_asked_to_end()))
 }
 
 /// Whether a request stands that the current task made to itself in this very step: awaits act on it from the next one on.
@@ -52,11 +70,10 @@ pub(crate) fn is_fresh() -> bool {
 #[must_use = "the request is gone from the task: act upon it, or raise it again"]
 pub fn take() -> Option<Cancelled> {
     with_current(|header| {
-        let local = &header.local;
-        if !local.has(Flag::Cancel) || local.has(Flag::Fresh) {
+        if !header.is_asked_to_end() {
             return None;
         }
-        local.clear(Flag::Cancel);
+        header.local.clear(Flag::Cancel);
         Some(header.cancellation())
     })
     .flatten()

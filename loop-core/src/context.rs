@@ -4,7 +4,8 @@
 //! in it. Captured contexts are snapshots: what a callback sets, later callbacks do not see; what a task sets
 //! stays with the task. A [`Context`] made explicitly is shared by whatever runs in it.
 //!
-//! A program that sets no variable pays one thread-local look per callback: the empty context is no memory.
+//! A program that sets no variable pays one thread-local look per callback: the empty context is no memory, and whether the
+//! current one is empty is said by a flag beside it, which, having no destructor, is the cheaper one to look at.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -40,22 +41,36 @@ impl Values {
 
 thread_local! {
     static CURRENT: Cell<Snapshot> = const { Cell::new(None) };
+    /// Whether there is one.
+    static IS_SET: Cell<bool> = const { Cell::new(false) };
 }
 
 /// The context current in this thread.
+#[inline]
 pub(crate) fn snapshot() -> Snapshot {
-    CURRENT
-        .try_with(|current| {
-            let values = current.take();
-            current.set(values.clone());
-            values
-        })
-        .unwrap_or(None)
+    if IS_SET.get() { current() } else { None }
 }
 
 /// Makes `next` current, and gives what was.
+#[inline]
 pub(crate) fn swap(next: Snapshot) -> Snapshot {
-    CURRENT.try_with(|current| current.replace(next)).unwrap_or(None)
+    if next.is_some() || IS_SET.get() { exchange(next) } else { None }
+}
+
+#[inline(never)]
+fn current() -> Snapshot {
+    let values = exchange(None);
+    exchange(values.clone());
+    values
+}
+
+/// At the end of the thread there is no context any more.
+#[inline(never)]
+fn exchange(next: Snapshot) -> Snapshot {
+    let is_set = next.is_some();
+    let before = CURRENT.try_with(|current| current.replace(next));
+    IS_SET.set(is_set && before.is_ok());
+    before.unwrap_or(None)
 }
 
 /// Makes a snapshot current until dropped.

@@ -147,10 +147,15 @@ impl Inner {
         self.with_driver(|driver| driver.ops.each_awaited(|op, waker| each(op.name(), waker)));
     }
 
+    /// Whether a look in memory can find anything: what the kernel, or a poll that costs nothing, puts there, else what calls
+    /// from here have led to.
+    #[inline]
+    pub(crate) fn can_peek(&self) -> bool {
+        self.stirred.get() || self.capabilities.free_poll || self.capabilities.shared_memory
+    }
+
     pub(crate) fn poll_backend(&self, wait: Wait) -> io::Result<()> {
-        let Capabilities { free_poll, shared_memory, .. } = self.capabilities;
-        if wait == Wait::Peek && !(self.stirred.get() || free_poll || shared_memory) {
-            // What can be seen in memory is then what calls from here led to.
+        if wait == Wait::Peek && !self.can_peek() {
             return Ok(());
         }
         let list = &mut self.arrived.borrow_mut().list;

@@ -59,7 +59,7 @@ impl EventLoop {
     ///
     /// [`Error::NoRunningLoop`].
     pub fn running() -> Result<Self> {
-        with_running(|running| running.map(Self::of)).ok_or(Error::NoRunningLoop)
+        with_running(|running| running.map(Self::of)).ok_or_else(|| Error::NoRunningLoop)
     }
 
     /// Whether this handle and the other one are of the same loop.
@@ -271,6 +271,14 @@ impl EventLoop {
     #[must_use]
     pub fn passes(&self) -> u64 {
         self.inner.passes.get()
+    }
+
+    /// [`passes`](Self::passes) of the loop that runs in this thread; none where none does. An await that is to give up a
+    /// pass tells by it whether it has.
+    #[must_use]
+    #[inline]
+    pub fn running_passes() -> Option<u64> {
+        with_running(|running| running.map(|inner| inner.passes.get()))
     }
 
     /// How many timers are set and not cancelled.

@@ -288,11 +288,13 @@ impl<T: 'static> LoopFuture<T> {
         context: &mut TaskContext<'_>,
         take: impl FnOnce(&Self) -> Result<T, TaskError>,
     ) -> Poll<Result<T, TaskError>> {
-        let foreign = |running: Option<&Rc<Inner>>| running.is_some_and(|loop_| !Rc::ptr_eq(loop_, &self.cell.inner));
-        if with_running(foreign) {
+        let (is_foreign, asked_to_end) = with_running(|running| match running {
+            Some(inner) => (!Rc::ptr_eq(inner, &self.cell.inner), inner.is_asked_to_end()),
+            None => (false, false),
+        });
+        if is_foreign {
             return Poll::Ready(Err(TaskError::WrongLoop));
         }
-        let asked_to_end = cancellation::is_pending();
         if self.done() {
             if place.get().is_some() && asked_to_end {
                 return cancellation::withhold(context);

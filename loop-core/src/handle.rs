@@ -10,7 +10,7 @@ use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::context::{Context, Entered, Snapshot};
+use crate::context::{self, Context, Snapshot};
 use crate::event_loop::EventLoop;
 use crate::inner::Inner;
 use crate::timers::TimerKey;
@@ -54,21 +54,21 @@ pub(crate) enum Scope {
 
 impl Scope {
     pub(crate) fn capture() -> Self {
-        Self::Captured(Cell::new(crate::context::snapshot()))
+        Self::Captured(Cell::new(context::snapshot()))
     }
 
     pub(crate) fn run<R>(&self, f: impl FnOnce() -> R) -> R {
         match self {
             Self::Captured(snapshot) => {
                 // Kept afterwards: a failure is reported in this context.
-                struct Leave<'a>(&'a Cell<Snapshot>, Option<Entered>);
+                struct Leave<'a>(&'a Cell<Snapshot>, Snapshot);
                 impl Drop for Leave<'_> {
+                    #[inline]
                     fn drop(&mut self) {
-                        let after = self.1.take().and_then(Entered::leave);
-                        self.0.set(after);
+                        self.0.set(context::swap(self.1.take()));
                     }
                 }
-                let _leave = Leave(snapshot, Some(Entered::new(snapshot.take())));
+                let _leave = Leave(snapshot, context::swap(snapshot.take()));
                 f()
             }
             Self::Shared(context) => context.run(f),

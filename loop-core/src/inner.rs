@@ -170,10 +170,10 @@ impl Inner {
 
     #[inline]
     pub(crate) fn run_entry(self: &Rc<Self>, entry: Ready) {
-        if self.debug.get() {
-            self.run_entry_timed(entry);
-        } else {
-            self.run_entry_now(entry);
+        match entry {
+            entry if self.debug.get() => self.run_entry_timed(entry),
+            Ready::Task(task) => self.step(task),
+            entry => self.run_entry_now(entry),
         }
     }
 
@@ -311,7 +311,7 @@ impl Inner {
         self.shared.closed.store(true, Ordering::Release);
         for node in self.shared.queue.close() {
             // SAFETY: taken from the queue, alive, released once.
-            finally.run(|| unsafe { ((*node).vtable.release)(node) }, destructor);
+            finally.run(|| unsafe { ((*node).vtable().release)(node) }, destructor);
         }
         finally.run(|| self.executor.stop(), || ExceptionContext::new("Exception while the executor was stopped"));
         self.ready.take().into_iter().for_each(|entry| finally.dispose(entry));

@@ -57,7 +57,8 @@
 //! # Unsafe code
 //!
 //! It is in few files, each of which opens with the invariants it keeps: the task's memory (`task`), the remote queue, the
-//! operation table, buffers lent to the kernel, and the running loop's slot. loom models the parts that threads share;
+//! operation table, buffers lent to the kernel, the running loop's slot, and two lists that do without a borrow flag (the
+//! ready queue, who waits for a future or task). loom models the parts that threads share;
 //! `testing::CheckedBackend` watches every operation of a test run.
 
 mod address;

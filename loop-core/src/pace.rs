@@ -1,27 +1,34 @@
 //! How often a busy loop looks at the kernel and at the clock (**I3**, **I4**).
 //!
-//! With work ready, a pass owes the kernel nothing: it looks in memory, and goes to the kernel only after so many
-//! entries as took about [`WINDOW`], at the most [`MOST`]. What an entry takes is learnt from the window before,
-//! so that two tasks that wake each other pay neither a system call nor a clock each time, and slow callbacks
-//! do not keep I/O waiting. The clock is read with each visit; between visits only where a timer is so near that
-//! it could be due within the window, so that timers keep asyncio's order to the pass.
+//! With work ready, a pass owes the kernel nothing: it looks in memory. After so many entries as took about [`WINDOW`], at
+//! the most [`MOST`], it looks at the clock, and goes to the kernel if the last visit is [`SPACING`] ago: so entries that
+//! take nanoseconds pay neither a system call nor a clock each, and I/O waits for no more than the window. What an entry
+//! takes is learnt from what ran since the visit before, so slow callbacks bring the visits closer. Between looks the clock
+//! is read only where a timer is so near that it could be due within the window, so that timers keep asyncio's order to
+//! the pass.
 
 use std::cell::Cell;
 use std::time::Duration;
 
 use crate::backend::Wait;
 
-/// About how long a busy loop goes on without a look at the kernel.
+/// The longest that a busy loop means to go on without a look at the kernel.
 const WINDOW: Duration = Duration::from_micros(100);
-/// The most entries between two looks.
+/// Visits closer than this would cost more than they bring: one takes some 400 ns.
+const SPACING: Duration = Duration::from_micros(10);
+/// The most entries between two looks at the clock.
 const MOST: u32 = 61;
 
 pub(crate) struct Pace {
     /// A poll costs nothing: visit at every pass.
     always: bool,
-    /// Entries that may still run before the next visit.
-    left: Cell<u32>,
+    /// Entries that ran since the last visit.
+    ran: Cell<u32>,
+    /// How many may have run before the next look at the clock.
+    look_at: Cell<u32>,
+    /// How many may run between two looks.
     quota: Cell<u32>,
+    due: Cell<bool>,
     sampled: Cell<Duration>,
     visited: Cell<Duration>,
 }
@@ -29,20 +36,37 @@ pub(crate) struct Pace {
 impl Pace {
     pub(crate) fn new(always: bool) -> Self {
         let zero = || Cell::new(Duration::ZERO);
-        Self { always, left: Cell::new(0), quota: Cell::new(MOST), sampled: zero(), visited: zero() }
+        Self {
+            always,
+            ran: Cell::new(0),
+            look_at: Cell::new(0),
+            quota: Cell::new(MOST),
+            due: Cell::new(true),
+            sampled: zero(),
+            visited: zero(),
+        }
     }
 
     /// The next pass is the first of a run: it visits.
     pub(crate) fn reset(&self) {
-        self.left.set(0);
+        self.due.set(true);
     }
 
-    pub(crate) fn entry_ran(&self) {
-        self.left.set(self.left.get().saturating_sub(1));
+    #[inline]
+    pub(crate) fn entries_ran(&self, count: usize) {
+        self.ran.set(self.ran.get().saturating_add(u32::try_from(count).unwrap_or(u32::MAX)));
     }
 
-    pub(crate) fn visit_due(&self) -> bool {
-        self.always || self.left.get() == 0
+    #[inline]
+    pub(crate) fn visit_due(&self, clock: impl FnOnce() -> Duration) -> bool {
+        self.always || self.due.get() || (self.ran.get() >= self.look_at.get() && self.look(clock()))
+    }
+
+    fn look(&self, now: Duration) -> bool {
+        self.sampled.set(now);
+        self.due.set(now.saturating_sub(self.visited.get()) >= SPACING);
+        self.look_at.set(self.ran.get().saturating_add(self.quota.get()));
+        self.due.get()
     }
 
     /// When the clock was read last.
@@ -61,14 +85,15 @@ impl Pace {
         let Some(wait) = visit else { return };
         if wait == Wait::Now {
             // What ran since the last visit, and how long that took, set the quota of the next window.
-            let ran = self.quota.get() - self.left.get();
             let took = now.saturating_sub(self.visited.get());
-            let each = took / ran.max(1);
+            let each = took / self.ran.get().max(1);
             let fits = WINDOW.as_nanos() / each.as_nanos().max(1);
             self.quota.set(u32::try_from(fits).unwrap_or(MOST).clamp(1, MOST));
         }
         self.visited.set(now);
-        self.left.set(self.quota.get());
+        self.due.set(false);
+        self.ran.set(0);
+        self.look_at.set(self.quota.get());
     }
 }
 
@@ -80,29 +105,62 @@ mod tests {
         Duration::from_micros(n)
     }
 
-    fn run(pace: &Pace, entries: u32) -> u32 {
-        (0..entries).take_while(|_| !pace.visit_due()).map(|_| pace.entry_ran()).count() as u32
+    /// Runs entries that take so long each, until a visit is due: how many.
+    fn run(pace: &Pace, now: &mut Duration, each: Duration) -> u32 {
+        let mut ran = 0;
+        while !pace.visit_due(|| *now) {
+            pace.entries_ran(1);
+            *now += each;
+            ran += 1;
+        }
+        ran
     }
 
     #[test]
     fn slow_entries_bring_the_visits_closer() {
         let pace = Pace::new(false);
-        assert!(pace.visit_due(), "the first pass visits");
-        pace.sample(us(1), Some(Wait::Forever));
-        assert_eq!(run(&pace, 1000), MOST);
+        let mut now = us(1);
+        assert!(pace.visit_due(|| now), "the first pass visits");
+        pace.sample(now, Some(Wait::Forever));
+        assert_eq!(run(&pace, &mut now, us(1000)), MOST, "nothing is known of them yet");
         // They took a millisecond each: from now on a visit follows each.
-        pace.sample(us(1 + 1000 * u64::from(MOST)), Some(Wait::Now));
-        assert_eq!(run(&pace, 1000), 1);
+        pace.sample(now, Some(Wait::Now));
+        assert_eq!(run(&pace, &mut now, us(1000)), 1);
+        pace.sample(now, Some(Wait::Now));
         // Fast again, and the window grows back.
-        pace.sample(us(2 + 1000 * u64::from(MOST)), Some(Wait::Now));
-        assert_eq!(run(&pace, 1000), MOST);
+        assert_eq!(run(&pace, &mut now, us(10)), 1);
+        pace.sample(now, Some(Wait::Now));
+        assert_eq!(run(&pace, &mut now, us(10)), 10);
+    }
+
+    #[test]
+    fn fast_entries_wait_for_the_clock_before_a_visit() {
+        let pace = Pace::new(false);
+        let mut now = us(1);
+        pace.sample(now, Some(Wait::Forever));
+        let each = Duration::from_nanos(20);
+        for _ in 0..5 {
+            let (before, ran) = (now, run(&pace, &mut now, each));
+            assert_eq!(ran % MOST, 0, "the clock is looked at after every {MOST}");
+            assert!(now - before >= SPACING && now - before < SPACING + each * MOST);
+            pace.sample(now, Some(Wait::Now));
+        }
+    }
+
+    #[test]
+    fn a_run_begins_with_a_visit() {
+        let pace = Pace::new(false);
+        pace.sample(us(1), Some(Wait::Forever));
+        assert!(!pace.visit_due(|| us(1)));
+        pace.reset();
+        assert!(pace.visit_due(|| us(1)));
     }
 
     #[test]
     fn a_free_poll_is_taken_every_pass() {
         let pace = Pace::new(true);
         pace.sample(us(1), Some(Wait::Now));
-        assert!(pace.visit_due());
+        assert!(pace.visit_due(|| us(1)));
     }
 
     #[test]

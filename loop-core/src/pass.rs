@@ -23,22 +23,41 @@ use crate::ready::Ready;
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 
 impl Inner {
+    #[inline]
     pub(crate) fn run_pass(self: &Rc<Self>) -> io::Result<()> {
+        if !self.is_undisturbed() {
+            self.look_outside()?;
+        }
+        let snapshot = self.ready.len();
+        for _ in 0..snapshot {
+            let Some(entry) = self.ready.pop() else { break };
+            self.run_entry(entry);
+        }
+        self.pace.entries_ran(snapshot);
+        self.flush_writes();
+        Ok(())
+    }
+
+    /// Whether steps 1 to 4 would find nothing: work is ready, it is not yet time to visit the kernel, and nothing was asked
+    /// of it, nobody sent anything, no timer is near.
+    #[inline]
+    fn is_undisturbed(&self) -> bool {
+        let busy = !self.ready.is_empty() && !self.stopping.get() && !self.pace.visit_due(|| self.now());
+        let silent = !self.can_peek() && !self.watches.any_due() && !self.shared.queue.has_nodes();
+        busy && silent && !Pace::is_near(self.pace.sampled(), self.timers.borrow_mut().next_deadline())
+    }
+
+    #[inline(never)]
+    fn look_outside(self: &Rc<Self>) -> io::Result<()> {
         let wait = self.choose_wait();
         self.collect(wait)?;
         self.move_due_timers(wait);
-        for _ in 0..self.ready.len() {
-            let Some(entry) = self.ready.pop() else { break };
-            self.pace.entry_ran();
-            self.run_entry(entry);
-        }
-        self.flush_writes();
         Ok(())
     }
 
     fn choose_wait(&self) -> Wait {
         if !self.ready.is_empty() || self.stopping.get() || self.watches.any_due() {
-            return if self.stopping.get() || self.pace.visit_due() { Wait::Now } else { Wait::Peek };
+            return if self.stopping.get() || self.pace.visit_due(|| self.now()) { Wait::Now } else { Wait::Peek };
         }
         // A simulated clock jumps to the nanosecond.
         let mut timers = self.timers.borrow_mut();
@@ -61,7 +80,7 @@ impl Inner {
             self.shared.word.wake_up();
             for node in self.shared.queue.take() {
                 // SAFETY: taken from the queue, alive, delivered once.
-                unsafe { ((*node).vtable.deliver)(node, self) };
+                unsafe { ((*node).vtable().deliver)(node, self) };
             }
         }
         result

@@ -1,9 +1,10 @@
 //! The ready queue: what runs next, first in, first out.
 //!
 //! A queue of plain entries behind one cell. Nothing here runs user code: entries are pushed and popped, and an
-//! entry that is dropped is dropped by the caller, outside (**I2**).
+//! entry that is dropped is dropped by the caller, outside (**I2**). So the queue is never entered twice, which is why it is
+//! looked at without a borrow flag: each entry goes through here twice.
 
-use std::cell::RefCell;
+use std::cell::UnsafeCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::Waker;
@@ -31,27 +32,38 @@ pub(crate) enum Ready {
 }
 
 #[derive(Default)]
-pub(crate) struct ReadyQueue(RefCell<VecDeque<Ready>>);
+pub(crate) struct ReadyQueue(UnsafeCell<VecDeque<Ready>>);
 
 impl ReadyQueue {
+    #[inline]
+    fn with<R>(&self, f: impl FnOnce(&mut VecDeque<Ready>) -> R) -> R {
+        // SAFETY: of one thread, as the cell is, and this is private: the functions below call nothing but the queue, which
+        // drops no entry.
+        f(unsafe { &mut *self.0.get() })
+    }
+
+    #[inline]
     pub(crate) fn push(&self, entry: Ready) {
-        self.0.borrow_mut().push_back(entry);
+        self.with(|queue| queue.push_back(entry));
     }
 
+    #[inline]
     pub(crate) fn pop(&self) -> Option<Ready> {
-        self.0.borrow_mut().pop_front()
+        self.with(VecDeque::pop_front)
     }
 
+    #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.0.borrow().len()
+        self.with(|queue| queue.len())
     }
 
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.borrow().is_empty()
+        self.with(|queue| queue.is_empty())
     }
 
     /// Everything, for the caller to drop.
     pub(crate) fn take(&self) -> VecDeque<Ready> {
-        self.0.take()
+        self.with(std::mem::take)
     }
 }

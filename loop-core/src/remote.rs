@@ -25,8 +25,13 @@ use crate::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 #[repr(C)]
 pub(crate) struct Node {
     next: AtomicPtr<Node>,
-    pub(crate) vtable: &'static NodeVTable,
+    vtable: *const NodeVTable,
 }
+
+// SAFETY: the link is atomic, and the table is never written to.
+unsafe impl Send for Node {}
+// SAFETY: as above.
+unsafe impl Sync for Node {}
 
 /// What the receiving end does with a node. The pushed reference is consumed by either call.
 pub(crate) struct NodeVTable {
@@ -38,7 +43,27 @@ pub(crate) struct NodeVTable {
 
 impl Node {
     pub(crate) fn new(vtable: &'static NodeVTable) -> Self {
+        // SAFETY: as its lifetime says.
+        unsafe { Self::with_vtable(vtable) }
+    }
+
+    /// What the table is the first field of may be reached through it (see [`Node::vtable_ptr`]), so it comes as a pointer.
+    ///
+    /// # Safety
+    ///
+    /// It points to a table that lives for ever.
+    pub(crate) unsafe fn with_vtable(vtable: *const NodeVTable) -> Self {
         Self { next: AtomicPtr::new(ptr::null_mut()), vtable }
+    }
+
+    pub(crate) fn vtable(&self) -> &'static NodeVTable {
+        // SAFETY: it lives for ever.
+        unsafe { &*self.vtable }
+    }
+
+    /// As it was given.
+    pub(crate) const fn vtable_ptr(&self) -> *const NodeVTable {
+        self.vtable
     }
 }
 
@@ -155,7 +180,7 @@ impl Drop for Chain {
     fn drop(&mut self) {
         for node in self.by_ref() {
             // SAFETY: the node is alive until one of its vtable's functions is called, which is here.
-            unsafe { ((*node).vtable.release)(node) };
+            unsafe { ((*node).vtable().release)(node) };
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! The slot is a bare thread-local pointer, set by the guard of `run_*` and restored by it on every way out, an
 //! unwinding one included; the guard's loop outlives it. Thread ids are never reused, unlike addresses: a waker
-//! that outlived its loop must not take a stranger's thread for its own. After `fork`, the child's slot counts as
-//! empty: the loop runs in the parent.
+//! that outlived its loop must not take a stranger's thread for its own. After `fork`, the child's slot is empty: the
+//! loop runs in the parent.
 
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::inner::Inner;
 
 thread_local! {
-    static RUNNING: Cell<(*const Inner, u32)> = const { Cell::new((ptr::null(), 0)) };
+    static RUNNING: Cell<*const Inner> = const { Cell::new(ptr::null()) };
     static THREAD: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -23,6 +23,8 @@ static FORKS: AtomicU32 = AtomicU32::new(0);
 
 extern "C" fn forked() {
     FORKS.fetch_add(1, Ordering::Relaxed);
+    // Of the thread that forked, the only one in the child.
+    RUNNING.set(ptr::null());
 }
 
 /// How many forks lie between this process and the first that made a loop: what is kept per thread across a
@@ -35,8 +37,8 @@ pub fn fork_generation() -> u32 {
             // Which knows no forks.
             return;
         }
-        // SAFETY: the handler only increments an atomic, which is async-signal-safe. A failure (out of memory)
-        // leaves forks undetected, as they are without it.
+        // SAFETY: the handler only increments an atomic and sets a plain thread-local cell, which is async-signal-safe. A
+        // failure (out of memory) leaves forks undetected, as they are without it.
         unsafe {
             libc::pthread_atfork(None, None, Some(forked));
         }
@@ -63,9 +65,10 @@ pub(crate) fn is_thread(number: u64) -> bool {
 }
 
 /// The loop that runs in this thread.
+#[inline]
 pub(crate) fn with_running<R>(f: impl FnOnce(Option<&Rc<Inner>>) -> R) -> R {
-    let (inner, generation) = RUNNING.get();
-    if inner.is_null() || generation != FORKS.load(Ordering::Relaxed) {
+    let inner = RUNNING.get();
+    if inner.is_null() {
         return f(None);
     }
     // SAFETY: the pointer came from Rc::as_ptr of a loop that the guard, which clears the slot, keeps alive; the
@@ -81,13 +84,15 @@ pub(crate) fn is_any_running() -> bool {
 
 /// The slot, taken for a loop until dropped.
 pub(crate) struct RunningSlot {
-    before: (*const Inner, u32),
+    before: *const Inner,
     _inner: Rc<Inner>,
 }
 
 impl RunningSlot {
     pub(crate) fn take(inner: &Rc<Inner>) -> Self {
-        let before = RUNNING.replace((Rc::as_ptr(inner), fork_generation()));
+        // Has forks noticed from here on.
+        let _ = fork_generation();
+        let before = RUNNING.replace(Rc::as_ptr(inner));
         Self { before, _inner: Rc::clone(inner) }
     }
 }

@@ -1,9 +1,10 @@
 //! Who is told when a future or task is done: wakers and done callbacks, in the order they came.
 //!
 //! Wakers are woken, and callbacks queued, in one order, as asyncio has one list for both. What is told, or let go of, is
-//! taken out of the list first: no user code runs while the list is borrowed.
+//! taken out of the list first: no user code runs while the list is looked at, and so nothing that could look at it again,
+//! which is why it has no borrow flag ([`Waiters::with`]).
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, UnsafeCell};
 use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::task::Waker;
@@ -58,30 +59,43 @@ enum List {
 }
 
 #[derive(Default)]
-pub(crate) struct Waiters(RefCell<List>);
+pub(crate) struct Waiters(UnsafeCell<List>);
 
 /// One await's place among the waiters: none until it suspends. Whoever has one gives it back with
 /// [`Waiters::leave`] when it goes: a future that outlives many who waited for it keeps none of them.
 pub(crate) type Place = Cell<Option<CallbackId>>;
 
 impl Waiters {
+    #[inline]
+    fn with<R>(&self, f: impl FnOnce(&mut List) -> R) -> R {
+        // SAFETY: of one thread, as the cell is, and this is private: what the functions below do in here neither drops nor
+        // calls anything that is not this file's.
+        f(unsafe { &mut *self.0.get() })
+    }
+
     /// Has the waker woken. An await that polls again keeps its place.
     pub(crate) fn wait(&self, place: &Place, waker: &Waker) {
         if let Some(id) = place.get() {
-            match self.0.borrow().find(id).map(|entry| &entry.waiter) {
-                Some(Waiter::Task(task)) if task.is_of(waker) => return,
-                Some(Waiter::Waker(old)) if old.will_wake(waker) => return,
-                Some(_) => {}
+            let waits = self.with(|list| {
+                list.find(id).map(|entry| match &entry.waiter {
+                    Waiter::Task(task) => task.is_of(waker),
+                    Waiter::Waker(old) => old.will_wake(waker),
+                    Waiter::Callback(_) | Waiter::Gone => false,
+                })
+            });
+            match waits {
+                Some(true) => return,
+                Some(false) => {}
                 None => place.set(None),
             }
         }
-        // Cloned and dropped outside the borrow: a waker may be anybody's.
+        // Cloned and dropped outside: a waker may be anybody's.
         let waiter = match LocalWaker::of(waker) {
             Some(task) => Waiter::Task(task),
             None => Waiter::Waker(waker.clone()),
         };
         let old = match place.get() {
-            Some(id) => self.0.borrow_mut().find_mut(id).map(|entry| std::mem::replace(&mut entry.waiter, waiter)),
+            Some(id) => self.with(|list| list.find_mut(id).map(|entry| std::mem::replace(&mut entry.waiter, waiter))),
             None => {
                 let id = CallbackId::next();
                 place.set(Some(id));
@@ -95,7 +109,7 @@ impl Waiters {
     /// An await is gone.
     pub(crate) fn leave(&self, place: &Place) {
         if let Some(id) = place.take() {
-            let waiter = self.0.borrow_mut().remove(id);
+            let waiter = self.with(|list| list.remove(id));
             drop(waiter);
         }
     }
@@ -106,21 +120,20 @@ impl Waiters {
 
     /// Takes a callback off, unless it is gone already.
     pub(crate) fn remove_callback(&self, id: CallbackId) -> bool {
-        let callback = self.0.borrow_mut().remove(id);
+        let callback = self.with(|list| list.remove(id));
         callback.is_some()
     }
 
     fn push(&self, entry: Entry) {
-        let mut list = self.0.borrow_mut();
-        match &mut *list {
+        self.with(|list| match list {
             List::Empty | List::Told { .. } => *list = List::One(entry),
             List::Many { entries, .. } => entries.push(entry),
             List::One(_) => {
-                if let List::One(first) = std::mem::take(&mut *list) {
+                if let List::One(first) = std::mem::take(list) {
                     *list = List::Many { entries: vec![first, entry], gone: 0 };
                 }
             }
-        }
+        });
     }
 
     /// Tells everyone, through the ready queue: nobody runs before this returns. False where there was a callback
@@ -128,7 +141,7 @@ impl Waiters {
     pub(crate) fn notify(&self, finally: &mut Finally<'_>, bind: impl Fn(&dyn Done)) -> bool {
         let told =
             if finally.inner.is_running() { List::Told { run: finally.inner.run_ticket() } } else { List::Empty };
-        match self.0.replace(told) {
+        match self.with(|list| std::mem::replace(list, told)) {
             List::Empty | List::Told { .. } => true,
             List::One(entry) => tell(entry.waiter, finally, &bind),
             List::Many { entries, .. } => {
@@ -142,37 +155,36 @@ impl Waiters {
     }
 
     /// The numbers of the tasks that wait, as far as they are known.
-    pub(crate) fn each_awaiter(&self, mut each: impl FnMut(u64)) {
-        let list = self.0.borrow();
-        let entries = match &*list {
-            List::Empty | List::Told { .. } => &[][..],
-            List::One(entry) => std::slice::from_ref(entry),
-            List::Many { entries, .. } => entries,
-        };
-        for entry in entries {
-            let awaiter = match &entry.waiter {
+    pub(crate) fn awaiters(&self) -> Vec<u64> {
+        self.with(|list| {
+            let entries = match list {
+                List::Empty | List::Told { .. } => &[][..],
+                List::One(entry) => std::slice::from_ref(entry),
+                List::Many { entries, .. } => entries,
+            };
+            let awaiter = |entry: &Entry| match &entry.waiter {
                 Waiter::Task(task) => Some(task.id()),
                 Waiter::Waker(waker) => crate::task::woken_by(waker),
                 Waiter::Callback(callback) => callback.awaiter(),
                 Waiter::Gone => None,
             };
-            awaiter.into_iter().for_each(&mut each);
-        }
+            entries.iter().filter_map(awaiter).collect()
+        })
     }
 
     /// Whether everyone was told during this run.
     pub(crate) fn told_in(&self, run: u64) -> bool {
-        matches!(&*self.0.borrow(), List::Told { run: told } if *told == run)
+        self.with(|list| matches!(list, List::Told { run: told } if *told == run))
     }
 
     /// Whether there is anyone to let go of.
     pub(crate) fn holds_any(&self) -> bool {
-        matches!(&*self.0.borrow(), List::One(_) | List::Many { .. })
+        self.with(|list| matches!(list, List::One(_) | List::Many { .. }))
     }
 
     /// Lets go of everyone, untold.
     pub(crate) fn clear(&self) {
-        let list = self.0.take();
+        let list = self.with(std::mem::take);
         drop(list);
     }
 }

@@ -280,6 +280,9 @@ unsafe impl Backend for UringBackend {
     }
 
     fn poll(&mut self, ops: &mut OpTable, wait: Wait, out: &mut Vec<Completion>) -> io::Result<()> {
+        if wait == Wait::Peek && self.done.is_empty() && self.ring.ready() == 0 {
+            return Ok(());
+        }
         self.reap(ops);
         let until = match wait {
             Wait::Peek => {

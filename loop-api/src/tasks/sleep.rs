@@ -61,8 +61,8 @@ pub fn yield_now() -> YieldNow {
 #[derive(Debug)]
 #[must_use = "futures do nothing unless awaited"]
 pub struct YieldNow {
-    /// The pass that was given up.
-    yielded_in: Option<u64>,
+    /// The pass that was given up, where there are passes.
+    yielded_in: Option<Option<u64>>,
 }
 
 impl Future for YieldNow {
@@ -71,9 +71,9 @@ impl Future for YieldNow {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         // A combinator may poll what woke itself again in the same pass, which then was not given up. Under an
         // executor that knows no passes, one poll is as good as a pass.
-        let pass = EventLoop::running().map_or_else(|_| self.yielded_in.map_or(0, |pass| pass + 1), |lp| lp.passes());
+        let pass = EventLoop::running_passes();
         match self.yielded_in {
-            Some(before) if before != pass => {
+            Some(before) if before != pass || pass.is_none() => {
                 if cancellation::is_pending() {
                     cancellation::withhold(context)
                 } else {

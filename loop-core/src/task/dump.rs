@@ -121,7 +121,9 @@ impl EventLoop {
         for task in &tasks {
             // SAFETY: listed tasks are alive.
             let header = unsafe { task.as_ref() };
-            header.waiters.each_awaiter(|awaiter| awaits.add(awaiter, WaitsFor::Task(header.id.get())));
+            for awaiter in header.waiters.awaiters() {
+                awaits.add(awaiter, WaitsFor::Task(header.id.get()));
+            }
         }
         let now = inner.now();
         inner.timers.borrow().each_sleeper(|when, task| {
@@ -167,7 +169,7 @@ impl Header {
         TaskSnapshot {
             id: self.id.get(),
             name: self.name(),
-            coroutine: (self.vtable.name)(),
+            coroutine: (self.vtable().name)(),
             source: self.source,
             state,
             cancelling: local.cancelling.get(),

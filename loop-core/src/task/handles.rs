@@ -197,7 +197,7 @@ impl TaskRef {
         }
         header.local.set(Flag::Retrieved);
         // SAFETY: held, done, and this is its thread.
-        match unsafe { (header.vtable.error)(self.task) } {
+        match unsafe { (header.vtable().error)(self.task) } {
             Some(error @ TaskError::Cancelled(_)) => Err(error),
             other => Ok(other),
         }
@@ -256,7 +256,7 @@ impl Drop for TaskRef {
         if left > 0 {
             return;
         }
-        if header.local.has(Flag::Done) || header.local.has(Flag::Orphaned) {
+        if header.local.has_any([Flag::Done, Flag::Orphaned]) && header.holds_any() {
             match self.inner() {
                 Some(inner) => {
                     let mut finally = Finally::new(&inner);
@@ -269,7 +269,7 @@ impl Drop for TaskRef {
                 // another thread may be the one that frees the memory.
                 None => {
                     // SAFETY: held until below, and this is its thread.
-                    unsafe { (header.vtable.replace)(self.task, None) };
+                    unsafe { (header.vtable().replace)(self.task, None) };
                     header.waiters.clear();
                     drop(header.extras.take());
                 }
@@ -322,7 +322,7 @@ impl Header {
             () => "pending",
         };
         fmt::from_fn({
-            let text = format!("<Task {state} name='{}' coro={}>", header.name(), (header.vtable.name)());
+            let text = format!("<Task {state} name='{}' coro={}>", header.name(), (header.vtable().name)());
             move |f| f.write_str(&text)
         })
     }
@@ -392,7 +392,7 @@ impl<T> LoopTask<T> {
             }
         }
         // SAFETY: done, held, and on its thread.
-        let lent: Option<NonNull<()>> = unsafe { (header.vtable.lend)(self.task.as_ptr()) };
+        let lent: Option<NonNull<()>> = unsafe { (header.vtable().lend)(self.task.as_ptr()) };
         let Some(outcome) = lent else { return Err(TaskError::Taken) };
         let _lent = Lent(header);
         // SAFETY: the task's output is T, and what is lent stays where it is.
@@ -415,7 +415,7 @@ impl<T> LoopTask<T> {
         header.local.set(Flag::Retrieved);
         let mut outcome: Option<Result<T, TaskError>> = None;
         // SAFETY: done, held, on its thread, and of output T, so `outcome` is what the vtable wants.
-        unsafe { (header.vtable.take)(self.task.as_ptr(), (&raw mut outcome).cast()) };
+        unsafe { (header.vtable().take)(self.task.as_ptr(), (&raw mut outcome).cast()) };
         outcome.unwrap_or(Err(TaskError::Taken))
     }
 
@@ -426,14 +426,18 @@ impl<T> LoopTask<T> {
         take: impl FnOnce(&Self) -> Result<T, TaskError>,
     ) -> Poll<Result<T, TaskError>> {
         let header = self.task.header();
-        if let Some(error) = with_running(|running| self.refuse(running)) {
+        let (refused, asked_to_end) = with_running(|running| match running {
+            Some(inner) => (self.refuse(inner), inner.is_asked_to_end()),
+            None => (None, false),
+        });
+        if let Some(error) = refused {
             return Poll::Ready(Err(error));
         }
         if header.local.has(Flag::Orphaned) {
             return Poll::Ready(Err(TaskError::Abandoned));
         }
         if self.task.done() {
-            if wait.place.get().is_some() && cancellation::is_pending() {
+            if wait.place.get().is_some() && asked_to_end {
                 return cancellation::withhold(context);
             }
             let outcome = take(self);
@@ -446,7 +450,7 @@ impl<T> LoopTask<T> {
             }
             return Poll::Ready(outcome);
         }
-        if let Some(request) = cancellation::take() {
+        if asked_to_end && let Some(request) = cancellation::take() {
             wait.forwarded.set(true);
             self.task.cancel_with(request.message());
         }
@@ -455,8 +459,7 @@ impl<T> LoopTask<T> {
     }
 
     /// Why the task that polls now cannot await this one.
-    fn refuse(&self, running: Option<&Rc<Inner>>) -> Option<TaskError> {
-        let running = running?;
+    fn refuse(&self, running: &Inner) -> Option<TaskError> {
         if !std::ptr::eq(std::sync::Arc::as_ptr(&running.shared), self.task.header().shared) {
             return Some(TaskError::WrongLoop);
         }

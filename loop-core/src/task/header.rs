@@ -3,7 +3,7 @@
 //! Invariants this file keeps:
 //!
 //! * a [`Header`] is the first field of the `repr(C)` [`TaskCell`] that its vtable was made for, and its [`Node`] the
-//!   first field of the header, so one pointer is all three;
+//!   first field of the header, so one pointer is all three; likewise the node's vtable is the first field of the task's;
 //! * the stage (coroutine or outcome), the extras and the links are touched on the loop's thread only;
 //! * the coroutine is pinned: it is dropped where it lies, and never moved;
 //! * what the stage holds is said by a cell beside it, which says *nothing* from before a destructor runs until after:
@@ -32,16 +32,16 @@ pub(crate) type TaskPtr = NonNull<Header>;
 pub(crate) struct Header {
     node: Node,
     pub(crate) state: State,
-    pub(crate) vtable: &'static TaskVTable,
     /// Held by an anchor.
     pub(crate) shared: *const Shared,
+    pub(crate) local: Local,
+    pub(crate) extras: Cell<Option<Box<Extras>>>,
+    // Up to here is what a step looks at: 56 bytes.
     /// Neighbours in the loop's list of unfinished tasks.
     pub(crate) previous: Cell<Option<TaskPtr>>,
     pub(crate) next: Cell<Option<TaskPtr>>,
-    pub(crate) local: Local,
     pub(crate) id: Cell<u64>,
     pub(crate) waiters: Waiters,
-    pub(crate) extras: Cell<Option<Box<Extras>>>,
     /// Where it was created.
     pub(crate) source: &'static Location<'static>,
 }
@@ -117,6 +117,19 @@ impl Local {
     pub(crate) fn clear(&self, flag: Flag) {
         self.flags.set(self.flags.get() & !(flag as u16));
     }
+
+    /// Whether one of these stands.
+    #[inline]
+    pub(crate) fn has_any<const N: usize>(&self, flags: [Flag; N]) -> bool {
+        self.flags.get() & flags.iter().fold(0, |all, flag| all | *flag as u16) != 0
+    }
+
+    /// Some go and some come, at once.
+    #[inline]
+    pub(crate) fn change<const N: usize, const M: usize>(&self, cleared: [Flag; N], set: [Flag; M]) {
+        let mask = |flags: &[Flag]| flags.iter().fold(0, |all, flag| all | *flag as u16);
+        self.flags.set(self.flags.get() & !mask(&cleared) | mask(&set));
+    }
 }
 
 /// What few tasks have.
@@ -134,6 +147,7 @@ pub(crate) struct Extras {
 }
 
 /// What can be done with a task without knowing its type. All but `free` on the loop's thread only.
+#[repr(C)]
 pub(crate) struct TaskVTable {
     pub(crate) node: NodeVTable,
     /// Polls the coroutine; true when it returned, its value then being the outcome.
@@ -208,16 +222,16 @@ impl<F: Future> TaskCell<F> {
     ) -> TaskPtr {
         let cell = Box::new(Self {
             header: Header {
-                node: Node::new(const { &Self::VTABLE.node }),
+                // SAFETY: a constant, promoted: it lives for ever.
+                node: unsafe { Node::with_vtable((&raw const *const { &Self::VTABLE }).cast()) },
                 state: State::new(),
-                vtable: const { &Self::VTABLE },
                 shared,
+                local: Local::default(),
+                extras: Cell::new(None),
                 previous: Cell::new(None),
                 next: Cell::new(None),
-                local: Local::default(),
                 id: Cell::new(id),
                 waiters: Waiters::default(),
-                extras: Cell::new(None),
                 source,
             },
             stage: UnsafeCell::new(Stage { coroutine: ManuallyDrop::new(coroutine) }),
@@ -342,6 +356,11 @@ impl Header {
     /// The node's address is the task's.
     pub(crate) fn from_node(node: *const Node) -> TaskPtr {
         NonNull::new(node.cast_mut()).expect("a node has an address").cast()
+    }
+
+    pub(crate) fn vtable(&self) -> &'static TaskVTable {
+        // SAFETY: `allocate` gave the node the task's whole table.
+        unsafe { &*self.node.vtable_ptr().cast() }
     }
 
     pub(crate) fn as_node(task: TaskPtr) -> *const Node {

@@ -195,7 +195,7 @@ unsafe fn free(task: TaskPtr) {
     unsafe {
         let header = task.as_ref();
         let shared = header.shared;
-        (header.vtable.free)(task);
+        (header.vtable().free)(task);
         shared::drop_anchor(shared);
     }
 }

@@ -26,7 +26,7 @@ impl Header {
             "task",
             id = self.id.get(),
             name = Empty,
-            coroutine = (self.vtable.name)(),
+            coroutine = (self.vtable().name)(),
             source = %self.source,
         );
         if !span.is_disabled() {

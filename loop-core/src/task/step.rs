@@ -36,31 +36,23 @@ impl Drop for Current<'_> {
     }
 }
 
-enum Ended {
-    NotYet,
-    Returned,
-    Dropped(TaskError),
-    Fatal(Box<dyn std::any::Any + Send>),
-}
-
 impl Inner {
     /// Runs one step of a task that came out of the ready queue.
+    #[inline]
     pub(crate) fn step(self: &Rc<Self>, scheduled: Scheduled) {
         let task = scheduled.into_task();
         // SAFETY: a scheduled task is held by the loop at least until its step.
         let header = unsafe { task.as_ref() };
         let local = &header.local;
+        if !local.has_any([Flag::Done, Flag::Ending]) {
+            return self.run_step(task);
+        }
         if local.has(Flag::Done) {
             // It ended while it was in the queue: the hold that the loop kept for that goes now.
             // SAFETY: the loop's hold, given up once: the flag was set.
             unsafe { super::let_go(task) };
-            return;
         }
-        if local.has(Flag::Ending) {
-            // A destructor of the coroutine runs the loop: the task's end gives the hold up.
-            return;
-        }
-        self.run_step(task);
+        // Else it is ending: a destructor of its coroutine runs the loop, and its end gives the hold up.
     }
 
     /// The first step of a task that nobody has queued, within whatever runs now.
@@ -69,60 +61,56 @@ impl Inner {
     }
 
     /// The task is held, not done, and not in its step.
+    #[inline]
     fn run_step(self: &Rc<Self>, task: TaskPtr) {
-        let ended = {
+        // SAFETY: held, and this is the loop's thread.
+        let header = unsafe { task.as_ref() };
+        let local = &header.local;
+        if local.has(Flag::Cancel) && !local.has(Flag::Started) {
+            return self.stepped(task, Ok(false));
+        }
+        local.change([Flag::Fresh], [Flag::Started, Flag::Running]);
+        let result = {
             let _current = Current::enter(self, task);
-            // SAFETY: as above, and this is the loop's thread.
-            unsafe { self.poll(task) }
+            let scope = Scoped::enter(header);
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                // SAFETY: the task is held by the loop for this step; the vtable is its own.
+                unsafe {
+                    let waker = waker::borrowed(task);
+                    (header.vtable().poll)(task, &mut TaskContext::from_waker(&waker))
+                }
+            }));
+            scope.leave(header);
+            result
         };
-        match ended {
-            Ended::NotYet => {}
-            Ended::Returned => self.finish(task, None),
-            Ended::Dropped(error) => self.finish(task, Some(error)),
-            Ended::Fatal(payload) => {
-                let error = Panicked::new(Box::new("a fatal error left the loop"));
-                // SAFETY: held until `finish` is through.
-                unsafe { task.as_ref() }.local.set(Flag::Retrieved);
-                self.finish(task, Some(TaskError::Panicked(error)));
-                std::panic::resume_unwind(payload);
-            }
+        local.clear(Flag::Running);
+        if !matches!(result, Ok(false)) || local.has_any([Flag::Failing, Flag::Cancel]) {
+            self.stepped(task, result);
         }
     }
 
-    /// # Safety
-    ///
-    /// The task is alive and not done, and this is its loop's thread.
-    unsafe fn poll(self: &Rc<Self>, task: TaskPtr) -> Ended {
-        // SAFETY: the caller's.
+    /// What became of a step that was not just another one: whether the coroutine returned, or its panic.
+    #[inline(never)]
+    fn stepped(self: &Rc<Self>, task: TaskPtr, result: std::thread::Result<bool>) {
+        // SAFETY: as above.
         let header = unsafe { task.as_ref() };
         let local = &header.local;
-        local.clear(Flag::Fresh);
-        if local.has(Flag::Cancel) && !local.has(Flag::Started) {
-            return Ended::Dropped(TaskError::Cancelled(header.cancellation()));
-        }
-        local.set(Flag::Started);
-        local.set(Flag::Running);
-        let scope = Scoped::enter(header);
-        let result = catch_unwind(AssertUnwindSafe(|| {
-            // SAFETY: the task is held by the loop for this step; the vtable is its own.
-            unsafe {
-                let waker = waker::borrowed(task);
-                (header.vtable.poll)(task, &mut TaskContext::from_waker(&waker))
+        let error = match result {
+            Ok(true) if !local.has(Flag::Cancel) => None,
+            Ok(true) => Some(TaskError::Cancelled(header.cancellation())),
+            Ok(false) if local.has(Flag::Failing) => Some(header.failure()),
+            // A request that it made to itself in this step is for the next one.
+            Ok(false) if local.has(Flag::Fresh) && local.has(Flag::Started) => return,
+            Ok(false) => Some(TaskError::Cancelled(header.cancellation())),
+            Err(payload) if is_fatal(&*payload) => {
+                let error = Panicked::new(Box::new("a fatal error left the loop"));
+                local.set(Flag::Retrieved);
+                self.finish(task, Some(TaskError::Panicked(error)));
+                std::panic::resume_unwind(payload);
             }
-        }));
-        scope.leave(header);
-        local.clear(Flag::Running);
-        match result {
-            Ok(true) if local.has(Flag::Cancel) => Ended::Dropped(TaskError::Cancelled(header.cancellation())),
-            Ok(true) => Ended::Returned,
-            Ok(false) if local.has(Flag::Failing) => Ended::Dropped(header.failure()),
-            Ok(false) if local.has(Flag::Cancel) && !local.has(Flag::Fresh) => {
-                Ended::Dropped(TaskError::Cancelled(header.cancellation()))
-            }
-            Ok(false) => Ended::NotYet,
-            Err(payload) if is_fatal(&*payload) => Ended::Fatal(payload),
-            Err(payload) => Ended::Dropped(TaskError::Panicked(Panicked::new(payload))),
-        }
+            Err(payload) => Some(TaskError::Panicked(Panicked::new(payload))),
+        };
+        self.finish(task, error);
     }
 
     /// The task ends: with the value its coroutine returned, or with this error in the coroutine's place.
@@ -142,9 +130,7 @@ impl Inner {
                 local.set(Flag::Cancelled);
             }
         }
-        local.clear(Flag::Cancel);
-        local.clear(Flag::Fresh);
-        local.set(Flag::Done);
+        local.change([Flag::Cancel, Flag::Fresh], [Flag::Done]);
         header.waiters.notify(&mut finally, |callback| callback.bind_any(&TaskRef::hold(task)));
         if local.handles.get() == 0 {
             self.drop_outcome(task, &mut finally);
@@ -165,7 +151,7 @@ impl Inner {
         let scope = Scoped::enter(header);
         finally.run(
             // SAFETY: the task is held, and this is its thread.
-            || unsafe { (header.vtable.replace)(task, error) },
+            || unsafe { (header.vtable().replace)(task, error) },
             || ExceptionContext::new("Exception in the destructor of a task's coroutine").task(TaskRef::hold(task)),
         );
         scope.leave(header);
@@ -177,7 +163,7 @@ impl Inner {
         let header = unsafe { task.as_ref() };
         if !header.local.has(Flag::Retrieved) && !header.local.has(Flag::Cancelled) && !header.local.is_empty() {
             // SAFETY: held, and this is its thread.
-            let error = unsafe { (header.vtable.error)(task) };
+            let error = unsafe { (header.vtable().error)(task) };
             let context = ExceptionContext::new("Task exception was never retrieved");
             let context = match error {
                 Some(TaskError::Panicked(panic)) => Some(context.exception(panic)),
@@ -192,7 +178,7 @@ impl Inner {
         let message = || ExceptionContext::new("Exception in the destructor of a task's result");
         if !header.local.is_empty() {
             // SAFETY: held, and this is its thread.
-            finally.run(|| unsafe { (header.vtable.replace)(task, None) }, message);
+            finally.run(|| unsafe { (header.vtable().replace)(task, None) }, message);
         }
         if header.waiters.holds_any() {
             finally.run(|| header.waiters.clear(), message);
@@ -234,6 +220,11 @@ impl Scoped {
 }
 
 impl Header {
+    /// Whether there is anything that is to be dropped on the loop's thread.
+    pub(crate) fn holds_any(&self) -> bool {
+        !self.local.is_empty() || self.waiters.holds_any() || self.has_extras()
+    }
+
     #[inline]
     pub(crate) fn has_extras(&self) -> bool {
         let extras = self.extras.take();
