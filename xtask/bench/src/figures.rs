@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::params::Params;
-use crate::statistics::median;
+use crate::statistics::{SHARES, median};
 
 /// One measured value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,6 +22,17 @@ impl Sample {
     pub(crate) fn nanoseconds(value: f64) -> Self {
         Self::new("time", "ns", value)
     }
+}
+
+/// A distribution, told by how many microseconds each share of it does not exceed.
+pub(crate) fn distribution(metric: &str, mut micros: impl FnMut(f64) -> f64) -> Vec<Sample> {
+    let at = |(share, name): (f64, &str)| Sample::new(&format!("{metric}_{name}"), "µs", micros(share));
+    SHARES.into_iter().map(at).collect()
+}
+
+/// Whether this is a point of a distribution that others stand for.
+pub(crate) fn is_detail(metric: &str) -> bool {
+    SHARES[2..].iter().any(|(_, name)| metric.strip_suffix(name).is_some_and(|rest| rest.ends_with('_')))
 }
 
 /// All the values of one metric: one peer on one workload, a value per round, `None` where it failed.
@@ -153,6 +164,17 @@ mod tests {
             "{\"workload\":\"yield\",\"params\":{\"tasks\":10},\"peer\":\"someone\",\"metric\":\"time\",\"unit\":\"ns\",\
              \"median\":2.0,\"min\":1.5,\"max\":3.0,\"rounds\":3}\n"
         );
+    }
+
+    #[test]
+    fn a_distribution_is_told_by_its_middle_and_its_end_and_the_rest_is_detail() {
+        let samples = distribution("late", |share| share * 1000.0);
+        let value = |name: &str| samples.iter().find(|sample| sample.metric == name).unwrap().value;
+        assert_eq!((value("late_p1"), value("late_p50"), value("late_p999")), (10.0, 500.0, 999.0));
+        let (main, detail): (Vec<_>, Vec<_>) = samples.iter().partition(|sample| !is_detail(&sample.metric));
+        assert_eq!(main.iter().map(|sample| &sample.metric[..]).collect::<Vec<_>>(), ["late_p50", "late_p99"]);
+        assert_eq!(detail.len(), SHARES.len() - 2);
+        assert!(!is_detail("memory") && !is_detail("p10"));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
 use crate::clock::processor_time;
-use crate::figures::Sample;
+use crate::figures::{Sample, distribution};
 use crate::statistics::percentile;
 
 /// What load, and on whom.
@@ -204,17 +204,18 @@ impl Load<'_> {
         let server = until.server.saturating_sub(from.server).as_secs_f64();
         let own = until.own.saturating_sub(from.own).as_secs_f64();
         let requests = (until.requests - from.requests) as f64;
-        let mut micros = |share| f64::from(percentile(&mut self.latencies, share).unwrap_or(u32::MAX)) / 1e3;
-        let (p50, p99) = (micros(0.5), micros(0.99));
-        vec![
+        let micros = |share| f64::from(percentile(&mut self.latencies, share).unwrap_or(u32::MAX)) / 1e3;
+        let mut samples = vec![
             Sample::new("server_cpu", "µs", 1e6 * server / requests),
             Sample::new("throughput", "1/s", requests / wall),
-            Sample::new("latency_p50", "µs", p50),
-            Sample::new("latency_p99", "µs", p99),
+        ];
+        samples.extend(distribution("latency", micros));
+        samples.extend([
             Sample::new("server_busy", "%", 100.0 * server / wall),
             Sample::new("load_idle", "%", 100.0 * (1.0 - own / wall)),
             Sample::new("compared", "MB", self.bytes_compared as f64 / 1e6),
-        ]
+        ]);
+        samples
     }
 }
 

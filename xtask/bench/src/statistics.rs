@@ -19,6 +19,18 @@ pub(crate) fn percentile<T: Copy + Ord>(values: &mut [T], share: f64) -> Option<
     values.get(rank.max(1) - 1).copied()
 }
 
+/// What is told of a distribution: the shares, and how they are called. The first two stand for the whole.
+pub(crate) const SHARES: [(f64, &str); 8] = [
+    (0.5, "p50"),
+    (0.99, "p99"),
+    (0.01, "p1"),
+    (0.1, "p10"),
+    (0.25, "p25"),
+    (0.75, "p75"),
+    (0.9, "p90"),
+    (0.999, "p999"),
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;

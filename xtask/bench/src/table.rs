@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::figures::{Figures, Series, larger_is_better};
+use crate::figures::{Figures, Series, is_detail, larger_is_better};
 use crate::peers;
 
 /// The whole table.
@@ -52,7 +52,7 @@ fn compared<'a>(block: &[&'a Series], metric: &str) -> Vec<&'a Series> {
 fn rows(block: &[&Series]) -> Vec<Vec<String>> {
     let mut metrics: Vec<&str> = Vec::new();
     let mut names: Vec<&str> = Vec::new();
-    for series in block {
+    for series in block.iter().filter(|series| !is_detail(&series.metric)) {
         if !metrics.contains(&series.metric.as_str()) {
             metrics.push(&series.metric);
         }

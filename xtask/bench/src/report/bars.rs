@@ -1,12 +1,10 @@
 //! A plot: panels of horizontal bars, with whiskers, as SVG.
 
-use plotters::prelude::{Color as _, Text, TextStyle};
-use plotters::prelude::{
-    DrawingArea, IntoDrawingArea as _, IntoFont as _, PathElement, RGBColor, Rectangle, SVGBackend,
-};
-use plotters::style::text_anchor::{HPos, Pos, VPos};
+use plotters::prelude::{PathElement, Rectangle};
+use plotters::style::Color as _;
+use plotters::style::text_anchor::HPos;
 
-use crate::peers;
+use super::canvas::{self, Area, GAP, INK, Outcome, TITLE, WIDTH, Whose, write};
 use crate::table::number;
 
 /// The bars that are compared with each other.
@@ -23,44 +21,24 @@ pub(super) struct Bar {
     pub(super) high: f64,
 }
 
-const WIDTH: i32 = 760;
 const NAMES: i32 = 170;
 const FIGURES: i32 = 70;
 const LINE: i32 = 20;
-const TITLE: i32 = 34;
-const GAP: i32 = 14;
-
-const OURS: RGBColor = RGBColor(0x1f, 0x77, 0xb4);
-const PEERS: RGBColor = RGBColor(0xb0, 0xb0, 0xb0);
-const BOUNDS: RGBColor = RGBColor(0xe0, 0xd0, 0xa0);
-const INK: RGBColor = RGBColor(0x20, 0x20, 0x20);
-const PAPER: RGBColor = RGBColor(0xff, 0xff, 0xff);
 
 /// From where on bars are drawn to a logarithmic scale: what is so much smaller would not be seen.
 const RANGE: f64 = 50.0;
 
-type Outcome = Result<(), Box<dyn std::error::Error>>;
-
 /// Draws it.
 pub(super) fn draw(title: &str, panels: &[Panel]) -> Result<String, Box<dyn std::error::Error>> {
-    let lines: usize = panels.iter().map(|panel| panel.bars.len()).sum();
-    let height = TITLE + i32::try_from(lines)? * LINE + i32::try_from(panels.len())? * (TITLE + GAP) + GAP;
-    let mut svg = String::new();
-    {
-        let area = SVGBackend::with_string(&mut svg, (WIDTH as u32, height as u32)).into_drawing_area();
-        area.fill(&PAPER)?;
-        write(&area, title, (GAP, TITLE / 2), 20, HPos::Left)?;
-        let mut top = TITLE;
+    let height = |panel: &Panel| TITLE + panel.bars.len() as i32 * LINE + GAP;
+    canvas::draw(title, panels.iter().map(height).sum::<i32>() + GAP, |area, mut top| {
         for panel in panels {
-            draw_panel(&area, panel, top)?;
-            top += TITLE + i32::try_from(panel.bars.len())? * LINE + GAP;
+            draw_panel(area, panel, top)?;
+            top += height(panel);
         }
-        area.present()?;
-    }
-    Ok(svg)
+        Ok(())
+    })
 }
-
-type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 
 fn draw_panel(area: &Area<'_>, panel: &Panel, top: i32) -> Outcome {
     let scale = Scale::of(panel);
@@ -69,11 +47,7 @@ fn draw_panel(area: &Area<'_>, panel: &Panel, top: i32) -> Outcome {
     for (line, bar) in (0..).zip(&panel.bars) {
         let middle = top + TITLE + line * LINE + LINE / 2;
         write(area, &bar.name, (NAMES - 8, middle), 16, HPos::Right)?;
-        let colour = match bar.name.as_str() {
-            ours if ours.starts_with("ours-") => OURS,
-            name if peers::is_compared_with(name) => PEERS,
-            _ => BOUNDS,
-        };
+        let colour = Whose::of(&bar.name).colour();
         let end = NAMES + scale.length(bar.value);
         area.draw(&Rectangle::new([(NAMES, middle - 6), (end, middle + 6)], colour.filled()))?;
         let (low, high) = (NAMES + scale.length(bar.low), NAMES + scale.length(bar.high));
@@ -83,12 +57,6 @@ fn draw_panel(area: &Area<'_>, panel: &Panel, top: i32) -> Outcome {
         }
         write(area, &number(bar.value), (end.max(high) + 6, middle), 16, HPos::Left)?;
     }
-    Ok(())
-}
-
-fn write(area: &Area<'_>, text: &str, at: (i32, i32), size: i32, side: HPos) -> Outcome {
-    let style = TextStyle::from(("sans-serif", size).into_font()).color(&INK).pos(Pos::new(side, VPos::Center));
-    area.draw(&Text::new(text, at, style))?;
     Ok(())
 }
 

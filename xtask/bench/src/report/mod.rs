@@ -4,10 +4,13 @@ use std::path::Path;
 use std::{env, fs};
 
 use crate::figures::{Figures, Series};
+use crate::statistics::SHARES;
 use crate::table;
 use crate::workloads::{self, Workload};
 
 mod bars;
+mod canvas;
+mod distributions;
 mod stamp;
 
 pub(crate) use stamp::Stamp;
@@ -15,23 +18,24 @@ pub(crate) use stamp::Stamp;
 /// The name of the page, so that a host of repositories shows it with the directory.
 const PAGE: &str = "README.md";
 
-/// A plot: which metric of a workload it shows, and up to which other one the whiskers go.
+/// A plot: which metric of a workload it shows.
 struct Plot {
     metric: &'static str,
-    whisker: Option<&'static str>,
     caption: &'static str,
 }
 
 /// What is plotted where a workload has it.
 const PLOTS: &[Plot] = &[
-    Plot { metric: "time", whisker: None, caption: "time of one" },
-    Plot { metric: "cpu", whisker: None, caption: "processor time of one" },
-    Plot { metric: "server_cpu", whisker: None, caption: "the server's processor time per request" },
-    Plot { metric: "throughput", whisker: None, caption: "requests per second" },
-    Plot { metric: "latency_p50", whisker: Some("latency_p99"), caption: "latency, median to 99th percentile" },
-    Plot { metric: "late_p50", whisker: Some("late_p99"), caption: "lateness, median to 99th percentile" },
-    Plot { metric: "memory", whisker: None, caption: "memory of one" },
+    Plot { metric: "time", caption: "time of one" },
+    Plot { metric: "cpu", caption: "processor time of one" },
+    Plot { metric: "server_cpu", caption: "the server's processor time per request" },
+    Plot { metric: "throughput", caption: "requests per second" },
+    Plot { metric: "memory", caption: "memory of one" },
 ];
+
+/// What is plotted as a distribution.
+const DISTRIBUTIONS: &[Plot] =
+    &[Plot { metric: "latency", caption: "latency" }, Plot { metric: "late", caption: "lateness" }];
 
 /// Writes the page and its plots.
 ///
@@ -49,8 +53,10 @@ pub(crate) fn write(directory: &Path, figures: &Figures, stamp: &Stamp) -> Resul
             continue;
         }
         page.push_str(&format!("\n## {}\n\n{}.\n", workload.name, capital(workload.about)));
-        for plot in PLOTS {
-            let Some(svg) = draw(workload, plot, &of_workload) else { continue };
+        let bars = PLOTS.iter().map(|plot| (plot, draw(workload, plot, &of_workload)));
+        let curves = DISTRIBUTIONS.iter().map(|plot| (plot, draw_distribution(workload, plot, &of_workload)));
+        for (plot, svg) in bars.chain(curves) {
+            let Some(svg) = svg else { continue };
             let file = format!("{}-{}.svg", workload.name, plot.metric);
             let path = directory.join(&file);
             fs::write(&path, svg).map_err(|error| failed(&path, &error))?;
@@ -69,16 +75,8 @@ fn draw(workload: &Workload, plot: &Plot, series: &[&Series]) -> Option<String> 
     for &one in series.iter().filter(|one| one.metric == plot.metric) {
         let Some(figure) = one.figure() else { continue };
         unit = &one.unit;
-        let (low, high) = match plot.whisker {
-            None => (figure.min, figure.max),
-            Some(upper) => {
-                let upper =
-                    series.iter().find(|other| other.same_work(one) && other.peer == one.peer && other.metric == upper);
-                (figure.median, upper.and_then(|upper| upper.figure()).map_or(figure.median, |upper| upper.median))
-            }
-        };
         let title = one.params.to_string();
-        let bar = bars::Bar { name: one.peer.clone(), value: figure.median, low, high };
+        let bar = bars::Bar { name: one.peer.clone(), value: figure.median, low: figure.min, high: figure.max };
         match panels.iter_mut().find(|panel| panel.title == title) {
             Some(panel) => panel.bars.push(bar),
             None => panels.push(bars::Panel { title, bars: vec![bar] }),
@@ -95,6 +93,34 @@ fn draw(workload: &Workload, plot: &Plot, series: &[&Series]) -> Option<String> 
     bars::draw(&format!("{}: {}, {unit} ({better})", workload.name, plot.caption), &panels).ok()
 }
 
+/// The distributions as SVG, of each point the median over the rounds; `None` if the workload has no such metric.
+fn draw_distribution(workload: &Workload, plot: &Plot, series: &[&Series]) -> Option<String> {
+    let mut shares = SHARES;
+    shares.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut panels: Vec<distributions::Panel> = Vec::new();
+    let middle = format!("{}_p50", plot.metric);
+    let mut unit = "";
+    for &one in series.iter().filter(|one| one.metric == middle) {
+        unit = &one.unit;
+        let point = |(share, name): (f64, &str)| {
+            let metric = format!("{}_{name}", plot.metric);
+            let point = series.iter().find(|it| it.same_work(one) && it.peer == one.peer && it.metric == metric)?;
+            Some((share, point.figure()?.median))
+        };
+        let line =
+            distributions::Line { name: one.peer.clone(), points: shares.into_iter().filter_map(point).collect() };
+        let title = one.params.to_string();
+        match panels.iter_mut().find(|panel| panel.title == title) {
+            Some(panel) => panel.lines.push(line),
+            None => panels.push(distributions::Panel { title, lines: vec![line] }),
+        }
+    }
+    if panels.is_empty() {
+        return None;
+    }
+    distributions::draw(&format!("{}: {}, {unit} (less is better)", workload.name, plot.caption), &panels).ok()
+}
+
 fn capital(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
@@ -109,8 +135,27 @@ fn command_line() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figures::Sample;
+    use crate::figures::{Sample, distribution};
     use crate::params::Params;
+
+    #[test]
+    fn a_latency_is_drawn_as_a_distribution_and_told_by_two_figures() {
+        let directory = env::temp_dir().join(format!("bench-distribution-{}", std::process::id()));
+        let mut figures = Figures::default();
+        for (peer, factor) in [("ours-epoll", 1.0), ("tokio", 2.0)] {
+            let samples = distribution("late", |share| factor * (1.0 + 100.0 * share));
+            figures.add("sleep", &Params::of(&[("micros", 50)]), peer, 0, samples);
+        }
+        write(&directory, &figures, &Stamp::default()).unwrap();
+        let page = fs::read_to_string(directory.join(PAGE)).unwrap();
+        let svg = fs::read_to_string(directory.join("sleep-late.svg")).unwrap();
+        fs::remove_dir_all(&directory).unwrap();
+        assert!(page.contains("late_p50") && page.contains("late_p99") && !page.contains("late_p10"), "{page}");
+        assert!(
+            svg.contains("tokio") && svg.contains("p99.9") && svg.contains("p1") && svg.contains("lateness"),
+            "{svg}"
+        );
+    }
 
     #[test]
     fn a_page_has_plots_and_tables_of_what_was_measured_and_of_nothing_else() {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::figures::Sample;
+use crate::figures::{Sample, distribution};
 use crate::params::Params;
 use crate::peers;
 use crate::plan::Effort;
@@ -132,10 +132,9 @@ impl Case {
     }
 }
 
-/// How late some were, at the median and at the 99th percentile.
+/// How late some were.
 fn lateness(mut late: Vec<Duration>) -> Vec<Sample> {
-    let mut micros = |share| percentile(&mut late, share).unwrap_or_default().as_nanos() as f64 / 1e3;
-    vec![Sample::new("late_p50", "µs", micros(0.5)), Sample::new("late_p99", "µs", micros(0.99))]
+    distribution("late", |share| percentile(&mut late, share).unwrap_or_default().as_nanos() as f64 / 1e3)
 }
 
 /// Runs a future as a task of the runtime, for what the runtime itself blocks on may be woken in another way.
