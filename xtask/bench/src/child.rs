@@ -1,6 +1,7 @@
 //! The processes of a measurement: this program again, as one of its parts.
 //!
-//! What runs alone, and what serves, is on the first core; the load is on the last. A part says what it came to as JSON on
+//! What runs alone, and what serves, is on the first core; the load is on the last, unless it is to be together with the
+//! server. A part says what it came to as JSON on
 //! its standard output, and what is wrong on its standard error.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
@@ -45,9 +46,11 @@ pub(crate) fn serve(peer: &str, style: &str, buffer: usize) -> Result<(), String
 }
 
 /// The part that is a server's client.
-pub(crate) fn client(run: impl FnOnce() -> Result<Vec<Sample>, String>) -> Result<(), String> {
+pub(crate) fn client(together: bool, run: impl FnOnce() -> Result<Vec<Sample>, String>) -> Result<(), String> {
     machine::end_with_parent()?;
-    if let Some(&last) = machine::cores().last() {
+    if together {
+        machine::pin(first_core()?)?;
+    } else if let Some(&last) = machine::cores().last() {
         machine::pin(last)?;
     }
     machine::raise_open_files();
@@ -93,6 +96,9 @@ pub(crate) fn start_load(server: &Server, params: &Params, window: Duration) -> 
     let millis = window.as_millis().to_string();
     let mut part = vec!["load", "--port", &port, "--pid", &pid, "--conns", &conns, "--size", &size];
     part.extend(["--depth", &depth, "--millis", &millis]);
+    if params.find("cores") == Some(1) {
+        part.push("--together");
+    }
     finish(start(&part)?, window * 2 + PATIENCE)
 }
 

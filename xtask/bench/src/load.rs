@@ -34,6 +34,9 @@ pub(crate) struct Options {
     pub(crate) depth: usize,
     #[arg(long)]
     pub(crate) millis: u64,
+    /// On the server's core
+    #[arg(long)]
+    pub(crate) together: bool,
 }
 
 /// How much of the time before what is measured; a third of it, and at least this.
@@ -242,7 +245,8 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let listener = listener.try_clone().unwrap();
         let server = thread::spawn(move || serve(listener.accept().unwrap().0));
-        let outcome = run(&Options { port, pid: std::process::id(), conns: 1, size: 100, depth: 3, millis: 30 });
+        let pid = std::process::id();
+        let outcome = run(&Options { port, pid, conns: 1, size: 100, depth: 3, millis: 30, together: false });
         server.join().unwrap();
         outcome
     }

@@ -133,8 +133,8 @@ fn main() -> ExitCode {
         None => method::run(&cli.options),
         Some(Part::Measure { peer, workload, params, millis }) => child::measure(&peer, &workload, params, millis),
         Some(Part::Serve { peer, style, buffer }) => child::serve(&peer, &style, buffer),
-        Some(Part::Load(options)) => child::client(|| load::run(&options)),
-        Some(Part::Idle(options)) => child::client(|| idle::run(&options)),
+        Some(Part::Load(options)) => child::client(options.together, || load::run(&options)),
+        Some(Part::Idle(options)) => child::client(false, || idle::run(&options)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

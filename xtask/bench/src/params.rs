@@ -18,7 +18,18 @@ impl Params {
 
     /// The size of this name. A workload asks only for what its own cases name: anything else is a mistake in it.
     pub(crate) fn get(&self, name: &str) -> u64 {
-        *self.0.get(name).unwrap_or_else(|| panic!("the workload has no size `{name}`: {self}"))
+        self.find(name).unwrap_or_else(|| panic!("the workload has no size `{name}`: {self}"))
+    }
+
+    /// The size of this name, which some cases of a workload have.
+    pub(crate) fn find(&self, name: &str) -> Option<u64> {
+        self.0.get(name).copied()
+    }
+
+    /// With one size more.
+    pub(crate) fn and(mut self, name: &str, size: u64) -> Self {
+        self.0.insert(name.to_owned(), size);
+        self
     }
 }
 
