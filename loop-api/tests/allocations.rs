@@ -164,7 +164,7 @@ fn re_arming_a_sleep_allocates_nothing() {
     assert_eq!(counted, 0);
 }
 
-/// A task costs one allocation: header and coroutine together.
+/// A large task costs one allocation: header and coroutine together.
 #[test]
 fn a_task_is_one_allocation() {
     let lp = new_loop();
@@ -189,9 +189,9 @@ fn a_task_is_one_allocation() {
     assert_eq!(allocations(|| (0..ROUNDS).for_each(|_| spawn_and_run())), ROUNDS);
 }
 
-/// Awaiting a task costs nothing beyond the two tasks.
+/// A task of the usual size lies where one before it lay, and awaiting it costs nothing more.
 #[test]
-fn joining_a_task_allocates_nothing() {
+fn spawning_and_joining_a_task_after_another_allocates_nothing() {
     let lp = new_loop();
     let counted = lp
         .run_until_complete(async {
@@ -205,7 +205,8 @@ fn joining_a_task_allocates_nothing() {
             COUNT.get() - before
         })
         .unwrap();
-    assert_eq!(counted, ROUNDS);
+    // The sanitizer is to see each task's memory given up.
+    assert_eq!(counted, if cfg!(loop_sanitizer) { ROUNDS } else { 0 });
 }
 
 /// A callback costs one allocation, which is its handle; so does a timer.

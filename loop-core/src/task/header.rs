@@ -22,6 +22,7 @@ use crate::context::Snapshot;
 use crate::error::TaskError;
 use crate::remote::{Node, NodeVTable};
 use crate::shared::Shared;
+use crate::task::memory;
 use crate::task::state::State;
 use crate::waiters::Waiters;
 
@@ -220,7 +221,8 @@ impl<F: Future> TaskCell<F> {
         id: u64,
         source: &'static Location<'static>,
     ) -> TaskPtr {
-        let cell = Box::new(Self {
+        let memory = memory::allocate::<Self>();
+        let cell = Self {
             header: Header {
                 // SAFETY: a constant, promoted: it lives for ever.
                 node: unsafe { Node::with_vtable((&raw const *const { &Self::VTABLE }).cast()) },
@@ -235,10 +237,12 @@ impl<F: Future> TaskCell<F> {
                 source,
             },
             stage: UnsafeCell::new(Stage { coroutine: ManuallyDrop::new(coroutine) }),
-        });
+        };
         cell.header.local.handles.set(1);
         cell.header.local.holds.set(2);
-        NonNull::from(Box::leak(cell)).cast()
+        // SAFETY: memory for it.
+        unsafe { memory.write(cell) };
+        memory.cast()
     }
 
     /// Where the stage lies.
@@ -335,7 +339,9 @@ impl<F: Future> TaskCell<F> {
         // dropped here may be dropped on any thread.
         unsafe {
             debug_assert!(task.as_ref().local.held.get() == Held::Nothing);
-            drop(Box::from_raw(task.cast::<Self>().as_ptr()));
+            let cell = task.cast::<Self>();
+            cell.drop_in_place();
+            memory::free(cell);
         }
     }
 }

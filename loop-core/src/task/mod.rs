@@ -2,6 +2,7 @@
 //!
 //! * `state` — what other threads touch: holders, and the way to the loop;
 //! * `header` — a task in memory, one allocation, header and coroutine together;
+//! * `memory` — the blocks that tasks lie in;
 //! * `waker` — how a task is woken, from here and from elsewhere;
 //! * `step` — one poll, and how a task ends;
 //! * `cancel` — cancellation requests, and who takes them;
@@ -22,6 +23,7 @@ mod fail;
 mod handles;
 mod header;
 mod list;
+mod memory;
 mod span;
 mod state;
 mod step;

@@ -32,7 +32,8 @@ pub(super) fn address() -> Result<Build, String> {
     Ok(Build {
         target: Some(host.to_owned()),
         target_dir: Some(workspace::target_dir("address-sanitizer").display().to_string()),
-        rustflags: Some("-Zsanitizer=address".to_owned()),
+        // Memory of tasks is not kept for others then: a use after free shall be seen.
+        rustflags: Some("-Zsanitizer=address --cfg loop_sanitizer".to_owned()),
         env: vec![("ASAN_OPTIONS".to_owned(), options)],
         ..nightly
     })

@@ -1,0 +1,210 @@
+//! Where tasks lie: blocks of a few sizes, which are kept for the tasks that follow.
+//!
+//! A task is larger than what general allocators have a short way for, and tasks come and go in crowds, so each would cost a
+//! block that is split and merged again. What a thread frees it keeps, up to [`KEPT`] bytes, and hands out again, the block
+//! used last first, as that is in the near caches.
+//!
+//! Invariants: every block comes from the global allocator, with its class's layout ([`block`]), which depends on the task's
+//! type alone. So any thread may free it, and a block that is kept is nobody's. Under Miri and the sanitizer, which are to
+//! see a use after free, nothing is kept, but for the tests of this file.
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::cell::Cell;
+use std::ptr::NonNull;
+
+/// Sizes are rounded up to this.
+const STEP: usize = 32;
+
+/// Larger blocks than so many steps are not kept.
+const CLASSES: usize = 32;
+
+const ALIGN: usize = 16;
+
+/// How much a thread keeps, in bytes.
+const KEPT: usize = if cfg!(all(any(miri, loop_sanitizer), not(test))) { 0 } else { 512 * 1024 };
+
+/// A block that is kept.
+struct Free {
+    next: Option<NonNull<Self>>,
+}
+
+struct Blocks {
+    lists: [Cell<Option<NonNull<Free>>>; CLASSES],
+    bytes: Cell<usize>,
+}
+
+thread_local! {
+    static BLOCKS: Blocks = const { Blocks { lists: [const { Cell::new(None) }; CLASSES], bytes: Cell::new(0) } };
+}
+
+const fn class(layout: Layout) -> usize {
+    layout.size().div_ceil(STEP).saturating_sub(1)
+}
+
+/// The layout of a class's blocks.
+const fn block(class: usize) -> Layout {
+    match Layout::from_size_align((class + 1) * STEP, ALIGN) {
+        Ok(layout) => layout,
+        Err(_) => panic!("a class is small"),
+    }
+}
+
+/// Whether memory of this layout is a block.
+const fn is_block(layout: Layout) -> bool {
+    layout.align() <= ALIGN && class(layout) < CLASSES
+}
+
+/// Memory for a value, uninitialised.
+#[inline]
+pub(super) fn allocate<T>() -> NonNull<T> {
+    let layout = Layout::new::<T>();
+    if !is_block(layout) {
+        return obtain(layout).cast();
+    }
+    let class = class(layout);
+    match BLOCKS.try_with(|blocks| blocks.take(class)) {
+        Ok(Some(kept)) => kept.cast(),
+        _ => obtain(block(class)).cast(),
+    }
+}
+
+/// Gives the memory of a value up.
+///
+/// # Safety
+///
+/// It came from `allocate` for the same type, the value in it is dropped, and nobody uses it any more.
+#[inline]
+pub(super) unsafe fn free<T>(memory: NonNull<T>) {
+    let layout = Layout::new::<T>();
+    if !is_block(layout) {
+        // SAFETY: of this layout, as `allocate` says.
+        return unsafe { dealloc(memory.as_ptr().cast(), layout) };
+    }
+    let class = class(layout);
+    // SAFETY: a block of this class, and the caller's.
+    unsafe {
+        if !BLOCKS.try_with(|blocks| blocks.keep(class, memory.cast())).unwrap_or(false) {
+            dealloc(memory.as_ptr().cast(), block(class));
+        }
+    }
+}
+
+/// From the global allocator.
+fn obtain(layout: Layout) -> NonNull<u8> {
+    // SAFETY: a task is never of size zero: it has a header.
+    NonNull::new(unsafe { alloc(layout) }).unwrap_or_else(|| handle_alloc_error(layout))
+}
+
+impl Blocks {
+    #[inline]
+    fn take(&self, class: usize) -> Option<NonNull<Free>> {
+        let first = self.lists[class].get()?;
+        // SAFETY: a block that is kept holds its successor, and is this thread's.
+        self.lists[class].set(unsafe { first.as_ref() }.next);
+        self.bytes.set(self.bytes.get() - block(class).size());
+        Some(first)
+    }
+
+    /// False where there is enough already.
+    ///
+    /// # Safety
+    ///
+    /// A block of this class that is nobody's.
+    #[inline]
+    unsafe fn keep(&self, class: usize, memory: NonNull<Free>) -> bool {
+        let bytes = self.bytes.get() + block(class).size();
+        if bytes > KEPT {
+            return false;
+        }
+        self.bytes.set(bytes);
+        // SAFETY: nobody's, and large enough.
+        unsafe { memory.write(Free { next: self.lists[class].get() }) };
+        self.lists[class].set(Some(memory));
+        true
+    }
+}
+
+impl Drop for Blocks {
+    fn drop(&mut self) {
+        for class in 0..CLASSES {
+            while let Some(kept) = self.take(class) {
+                // SAFETY: a block of this class, and nobody's.
+                unsafe { dealloc(kept.as_ptr().cast(), block(class)) };
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Small = [u64; 5];
+
+    #[test]
+    fn what_was_freed_last_is_taken_first() {
+        let [one, two] = [(); 2].map(|()| allocate::<Small>());
+        assert_ne!(one, two);
+        for memory in [one, two] {
+            // SAFETY: from above, and plain numbers.
+            unsafe { memory.write([7; 5]) };
+        }
+        // SAFETY: from above, each once.
+        unsafe {
+            free(one);
+            free(two);
+        }
+        // Another type of the class.
+        let again = [(); 2].map(|()| allocate::<[u64; 8]>());
+        assert_eq!(again.map(NonNull::cast), [two, one]);
+        // SAFETY: as above.
+        again.into_iter().for_each(|memory| unsafe { free(memory) });
+    }
+
+    #[test]
+    fn no_more_is_kept_than_so_much() {
+        type Large = [u64; 128];
+        let taken: Vec<_> = (0..2 * 512).map(|_| allocate::<Large>()).collect();
+        // SAFETY: from above, each once.
+        taken.into_iter().for_each(|memory| unsafe { free(memory) });
+        assert_eq!(BLOCKS.with(|blocks| blocks.bytes.get()), KEPT);
+    }
+
+    #[test]
+    fn what_is_too_large_or_aligned_too_far_is_not_kept() {
+        #[repr(align(64))]
+        struct Aligned(#[expect(dead_code, reason = "for its size")] [u8; 64]);
+        assert!(!is_block(Layout::new::<Aligned>()) && !is_block(Layout::new::<[u64; 129]>()));
+        let before = BLOCKS.with(|blocks| blocks.bytes.get());
+        // SAFETY: allocated for that.
+        unsafe {
+            free(allocate::<Aligned>());
+            free(allocate::<[u64; 129]>());
+        }
+        assert_eq!(BLOCKS.with(|blocks| blocks.bytes.get()), before);
+    }
+
+    /// Blocks may be freed by another thread, also by one that is ending.
+    #[test]
+    fn any_thread_may_free() {
+        struct Sent(NonNull<Small>);
+        // SAFETY: nobody else has it.
+        unsafe impl Send for Sent {}
+        impl Drop for Sent {
+            fn drop(&mut self) {
+                // SAFETY: from `allocate`, once.
+                unsafe { free(self.0) };
+            }
+        }
+        thread_local!(static LATE: Cell<Option<Sent>> = const { Cell::new(None) });
+        let sent = [(); 3].map(|()| Sent(allocate()));
+        let thread = std::thread::spawn(move || {
+            let [now, with_the_thread, last] = sent;
+            // Registered before the blocks are, and so dropped after them.
+            LATE.with(|late| late.set(Some(last)));
+            drop(now);
+            with_the_thread
+        });
+        drop(thread.join().unwrap());
+    }
+}
