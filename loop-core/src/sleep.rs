@@ -10,26 +10,27 @@ use std::time::Duration;
 use crate::cancellation;
 use crate::event_loop::EventLoop;
 use crate::inner::Inner;
-use crate::timers::{Target, TimerKey};
+use crate::timers::{Target, TimerKey, nanos};
 
 /// Waits until a time on the loop's clock: made by [`EventLoop::sleep_until`]. The timer is set at the first poll, and
 /// taken back when this is dropped. Re-arming with [`reset`](Self::reset) allocates nothing.
 #[must_use = "futures do nothing unless awaited"]
 pub struct Sleep {
     inner: Rc<Inner>,
-    when: Duration,
+    /// In nanoseconds.
+    when: u64,
     key: Option<TimerKey>,
 }
 
 impl Sleep {
     pub(crate) fn new(inner: &Rc<Inner>, when: Duration) -> Self {
-        Self { inner: Rc::clone(inner), when, key: None }
+        Self { inner: Rc::clone(inner), when: nanos(when), key: None }
     }
 
-    /// The time it waits for.
+    /// The time it waits for: one beyond 584 years is that, which never comes.
     #[must_use]
     pub fn when(&self) -> Duration {
-        self.when
+        Duration::from_nanos(self.when)
     }
 
     /// Whether it was polled, and its time has come since (or its loop was closed, and no time comes any more).
@@ -41,7 +42,7 @@ impl Sleep {
     /// Waits for another time from now on.
     pub fn reset(&mut self, when: Duration) {
         self.disarm();
-        self.when = when;
+        self.when = nanos(when);
     }
 
     fn disarm(&mut self) {
@@ -58,7 +59,7 @@ impl Future for Sleep {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let Some(key) = self.key else {
             let target = Target::of(context.waker());
-            let key = self.inner.timers.borrow_mut().insert(self.when, target);
+            let key = self.inner.timers.borrow_mut().insert(self.when(), target);
             self.key = Some(key);
             return Poll::Pending;
         };
@@ -87,7 +88,7 @@ impl Drop for Sleep {
 
 impl fmt::Debug for Sleep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "<Sleep until {:?}>", self.when)
+        write!(f, "<Sleep until {:?}>", self.when())
     }
 }
 

@@ -13,6 +13,7 @@
 
 mod heap;
 
+use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
@@ -34,7 +35,7 @@ const SLACK: Duration = Duration::from_micros(80);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TimerKey {
     slot: u32,
-    generation: u32,
+    generation: NonZeroU32,
 }
 
 /// What happens at the deadline.
@@ -53,9 +54,16 @@ impl Target {
 }
 
 struct Slot {
-    generation: u32,
+    generation: NonZeroU32,
     /// None once cancelled: the heap's entry is still there.
     target: Option<Target>,
+}
+
+impl Slot {
+    /// Keys that name the slot so far are stale from here on.
+    fn age(&mut self) {
+        self.generation = self.generation.checked_add(1).unwrap_or(NonZeroU32::MIN);
+    }
 }
 
 #[derive(Default)]
@@ -68,7 +76,7 @@ pub(crate) struct Timers {
 }
 
 /// Deadlines are nanoseconds on the loop's clock; what lies beyond 584 years never comes.
-fn nanos(when: Duration) -> u64 {
+pub(crate) fn nanos(when: Duration) -> u64 {
     u64::try_from(when.as_nanos()).unwrap_or(u64::MAX)
 }
 
@@ -77,7 +85,7 @@ impl Timers {
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
-                self.slots.push(Slot { generation: 0, target: None });
+                self.slots.push(Slot { generation: NonZeroU32::MIN, target: None });
                 u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 timers")
             }
         };
@@ -235,7 +243,7 @@ impl Timers {
             let slot = &mut slots[entry.slot as usize];
             let live = slot.target.is_some();
             if !live {
-                slot.generation = slot.generation.wrapping_add(1);
+                slot.age();
                 free.push(entry.slot);
             }
             live
@@ -258,7 +266,7 @@ impl Timers {
 
     fn retire(&mut self, slot: u32) {
         let entry = &mut self.slots[slot as usize];
-        entry.generation = entry.generation.wrapping_add(1);
+        entry.age();
         self.free.push(slot);
     }
 }
