@@ -29,7 +29,7 @@ const COMPACT_ABOVE: usize = 100;
 const CROWD: usize = 4;
 
 /// How late a crowd may be, to be woken at once.
-const SLACK: Duration = Duration::from_micros(80);
+const SLACK: Duration = Duration::from_micros(64);
 
 /// Names one timer; stale once it fired or was cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -320,13 +320,13 @@ mod tests {
         let keys = [10, 20, 30].map(|at| set(&mut timers, at));
         set(&mut timers, 5000);
         assert_eq!(timers.next_wake(), Some(us(10)));
-        let fourth = set(&mut timers, 90);
-        assert_eq!(timers.next_wake(), Some(us(90)));
+        let fourth = set(&mut timers, 74);
+        assert_eq!(timers.next_wake(), Some(us(74)));
         // Those that were cancelled do not count.
         timers.cancel(keys[1]);
         assert_eq!(timers.next_wake(), Some(us(10)));
         set(&mut timers, 40);
-        assert_eq!(timers.next_wake(), Some(us(90)));
+        assert_eq!(timers.next_wake(), Some(us(74)));
         timers.cancel(fourth);
         assert_eq!(timers.next_wake(), Some(us(10)));
     }
