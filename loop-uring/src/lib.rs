@@ -2,8 +2,9 @@
 //!
 //! The kernel is asked for whole operations and reports what they came to. Asking is writing an entry into a queue in
 //! memory, and hearing is reading one; [`poll`](loop_core::Backend::poll) makes the one system call, which submits
-//! everything and waits. (What has nothing beside it, and what is large, is moved by a call: `now`, `bulk`.) Listeners and connections have one request each for as long as they are open, and received bytes
-//! lie in buffers that the kernel picks from a ring and the program gets to see without a copy.
+//! everything and waits. (What has nothing beside it, and what is large, is moved by a call: `now`, `bulk`.) Listeners and
+//! connections have one request each for as long as they are open, and received bytes lie in buffers that the kernel picks
+//! from a ring and the program gets to see without a copy.
 //!
 //! It needs what Linux 6.1 has. [`probe`] says whether that is there, or why not; so does [`UringBackend::new`].
 //!
