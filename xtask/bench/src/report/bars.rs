@@ -31,13 +31,7 @@ const RANGE: f64 = 50.0;
 /// Draws it.
 pub(super) fn draw(title: &str, panels: &[Panel]) -> Result<String, Box<dyn std::error::Error>> {
     let height = |panel: &Panel| TITLE + panel.bars.len() as i32 * LINE + GAP;
-    canvas::draw(title, panels.iter().map(height).sum::<i32>() + GAP, |area, mut top| {
-        for panel in panels {
-            draw_panel(area, panel, top)?;
-            top += height(panel);
-        }
-        Ok(())
-    })
+    canvas::draw(title, panels, height, draw_panel)
 }
 
 fn draw_panel(area: &Area<'_>, panel: &Panel, top: i32) -> Outcome {

@@ -16,18 +16,24 @@ pub(super) type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 
-/// Draws a title, and below it what `panels` draws, which is given the place where it begins.
-pub(super) fn draw(
+/// Draws a title, and below it the panels, each as high as `height` says and where `draw` is told that it begins.
+pub(super) fn draw<P>(
     title: &str,
-    height: i32,
-    panels: impl FnOnce(&Area<'_>, i32) -> Outcome,
+    panels: &[P],
+    height: impl Fn(&P) -> i32,
+    draw: impl Fn(&Area<'_>, &P, i32) -> Outcome,
 ) -> Result<String, Box<dyn std::error::Error>> {
+    let whole = TITLE + panels.iter().map(&height).sum::<i32>() + GAP;
     let mut svg = String::new();
     {
-        let area = SVGBackend::with_string(&mut svg, (WIDTH as u32, (TITLE + height) as u32)).into_drawing_area();
+        let area = SVGBackend::with_string(&mut svg, (WIDTH as u32, whole as u32)).into_drawing_area();
         area.fill(&PAPER)?;
         write(&area, title, (GAP, TITLE / 2), 20, HPos::Left)?;
-        panels(&area, TITLE)?;
+        let mut top = TITLE;
+        for panel in panels {
+            draw(&area, panel, top)?;
+            top += height(panel);
+        }
         area.present()?;
     }
     Ok(svg)
