@@ -74,3 +74,12 @@ pub fn alone() -> MutexGuard<'static, ()> {
 pub fn open_descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").expect("procfs").count()
 }
+
+/// Whether no more are open than there were. Threads that start, other tests' for one, open some for a moment, before or
+/// now: what is left for longer is left.
+pub fn are_closed_down_to(before: usize) -> bool {
+    (0..10_000).any(|_| {
+        std::thread::yield_now();
+        open_descriptors() <= before
+    })
+}
