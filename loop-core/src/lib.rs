@@ -91,6 +91,7 @@ mod op;
 mod op_table;
 mod pace;
 mod pass;
+mod prefetch;
 mod probe;
 mod protocol;
 mod ready;

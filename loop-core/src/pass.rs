@@ -95,9 +95,7 @@ impl Inner {
         timers.tidy();
         let now = self.now();
         self.pace.sample(now, visited.then_some(wait));
-        while let Some(target) = timers.pop_due(now) {
-            self.ready.push(target.into());
-        }
+        timers.take_due(now, |target| self.ready.push(target.into()));
     }
 }
 

@@ -8,6 +8,7 @@ use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
+use crate::prefetch::prefetch;
 use crate::task::header::{Header, TaskPtr};
 
 static VTABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, drop_waker);
@@ -48,6 +49,12 @@ impl LocalWaker {
     /// Whether the waker wakes this very task.
     pub(crate) fn is_of(&self, waker: &Waker) -> bool {
         task_of(waker) == Some(self.0)
+    }
+
+    /// Has the task brought near, which its step is soon to look at: the header and the beginning of the coroutine.
+    pub(crate) fn prefetch(&self) {
+        let task = self.0.as_ptr().cast::<u8>();
+        (0..3).for_each(|line| prefetch(task.wrapping_add(64 * line)));
     }
 
     /// Queues the task's next step.

@@ -106,6 +106,10 @@ impl Heap {
         (self.len > 0).then(|| self.at(self.end() - 1))
     }
 
+    pub(super) fn clear(&mut self) {
+        self.len = 0;
+    }
+
     /// Takes that out.
     pub(super) fn pop_last(&mut self) {
         self.len = self.len.saturating_sub(1);

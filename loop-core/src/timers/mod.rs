@@ -1,7 +1,7 @@
-//! The timers of one loop: a heap on `(deadline, sequence)`, so equal deadlines fire in the order they were set.
+//! The timers of one loop: a queue on `(deadline, sequence)`, so equal deadlines fire in the order they were set.
 //!
 //! Setting is a push; cancelling marks, touching only the timer's own slot, or takes the entry out where it is the last in
-//! the heap's memory. Cancelled entries leave the heap when they reach its head, or all at once when they are more than half
+//! its memory. Cancelled entries leave the queue when they reach its head, or all at once when they are more than half
 //! of more than a hundred (asyncio's rule): a million timeouts, nearly all cancelled, cost a push and a mark each. Slots are
 //! reused, so re-arming allocates nothing.
 //!
@@ -12,6 +12,7 @@
 //! No user code runs here: whatever a cancel or an expiry lets go is handed to the caller to drop.
 
 mod heap;
+mod queue;
 
 use std::num::NonZeroU32;
 use std::rc::Rc;
@@ -19,14 +20,20 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::handle::Handle;
+use crate::prefetch::prefetch;
 use crate::task::LocalWaker;
-use heap::{Entry, Heap};
+use heap::Entry;
+use queue::Queue;
 
-/// The heap is compacted when it has more entries than this, and more than half of them are cancelled.
+/// The queue is compacted when it has more entries than this, and more than half of them are cancelled.
 const COMPACT_ABOVE: usize = 100;
 
 /// So many timers within [`SLACK`] are a crowd.
 const CROWD: usize = 4;
+
+/// So many due timers are looked at together: what each is about is far off in memory, and fetched while the others are
+/// taken out.
+const BATCH: usize = 16;
 
 /// How late a crowd may be, to be woken at once.
 const SLACK: Duration = Duration::from_micros(64);
@@ -55,7 +62,7 @@ impl Target {
 
 struct Slot {
     generation: NonZeroU32,
-    /// None once cancelled: the heap's entry is still there.
+    /// None once cancelled: the queue's entry is still there.
     target: Option<Target>,
 }
 
@@ -68,7 +75,7 @@ impl Slot {
 
 #[derive(Default)]
 pub(crate) struct Timers {
-    heap: Heap,
+    queue: Queue,
     slots: Vec<Slot>,
     free: Vec<u32>,
     sequence: u32,
@@ -96,7 +103,7 @@ impl Timers {
             self.renumber();
         }
         self.sequence += 1;
-        self.heap.push(Entry { when: nanos(when), sequence: self.sequence, slot });
+        self.queue.push(Entry { when: nanos(when), sequence: self.sequence, slot });
         TimerKey { slot, generation }
     }
 
@@ -118,7 +125,7 @@ impl Timers {
 
     /// The tasks that timers wake, as far as they are known, by number, with their times.
     pub(crate) fn each_sleeper(&self, mut each: impl FnMut(Duration, u64)) {
-        for entry in self.heap.iter() {
+        for entry in self.queue.iter() {
             let sleeper = match &self.slots[entry.slot as usize].target {
                 Some(Target::Task(task)) => Some(task.id()),
                 Some(Target::Waker(waker)) => crate::task::woken_by(waker),
@@ -146,9 +153,8 @@ impl Timers {
             return None;
         }
         let target = slot.target.take()?;
-        if self.heap.last().is_some_and(|last| last.slot == key.slot) {
+        if self.queue.drop_last(|last| last.slot == key.slot) {
             // It was set last and is far off, as a time limit that was kept: it need not stay.
-            self.heap.pop_last();
             self.retire(key.slot);
         } else {
             self.cancelled += 1;
@@ -159,7 +165,7 @@ impl Timers {
     /// Compacts when there are too many cancelled entries.
     #[inline]
     pub(crate) fn tidy(&mut self) {
-        if self.heap.len() > COMPACT_ABOVE && self.cancelled * 2 > self.heap.len() {
+        if self.queue.len() > COMPACT_ABOVE && self.cancelled * 2 > self.queue.len() {
             self.compact();
         }
     }
@@ -167,7 +173,7 @@ impl Timers {
     /// The nearest deadline of a timer that was not cancelled. Takes cancelled ones off the head.
     #[inline]
     pub(crate) fn next_deadline(&mut self) -> Option<Duration> {
-        if self.heap.is_empty() { None } else { self.nearest() }
+        if self.queue.is_empty() { None } else { self.nearest() }
     }
 
     /// When to wake for the next timer: at its deadline, unless that is one of a crowd.
@@ -176,11 +182,12 @@ impl Timers {
         Some(if self.is_crowded(nanos(first)) { first.saturating_add(SLACK) } else { first })
     }
 
-    /// Whether the nearest deadline, which this is, is one of a crowd: a look at a few entries at the heap's top.
-    fn is_crowded(&self, first: u64) -> bool {
+    /// Whether the nearest deadline, which this is, is one of a crowd: a look at a few entries at the queue's head.
+    fn is_crowded(&mut self, first: u64) -> bool {
+        let Self { queue, slots, .. } = self;
         let mut live = 0;
-        self.heap.until::<{ 4 * CROWD }>(first.saturating_add(nanos(SLACK)), |entry| {
-            live += usize::from(self.slots[entry.slot as usize].target.is_some());
+        queue.until::<{ 4 * CROWD }>(first.saturating_add(nanos(SLACK)), |entry| {
+            live += usize::from(slots[entry.slot as usize].target.is_some());
             live == CROWD
         })
     }
@@ -188,35 +195,49 @@ impl Timers {
     fn nearest(&mut self) -> Option<Duration> {
         self.tidy();
         loop {
-            let entry = self.heap.first()?;
+            let entry = self.queue.first()?;
             let (when, slot) = (entry.when, entry.slot);
             if self.slots[slot as usize].target.is_some() {
                 return Some(Duration::from_nanos(when));
             }
-            self.heap.pop();
+            self.queue.pop();
             self.cancelled -= 1;
             self.retire(slot);
         }
     }
 
-    /// The next timer that is due at `now`, taken out.
-    pub(crate) fn pop_due(&mut self, now: Duration) -> Option<Target> {
-        if self.heap.is_empty() {
-            return None;
-        }
+    /// Takes out every timer that is due at `now`, in order, and hands over what it is for. `give` only puts that somewhere.
+    pub(crate) fn take_due(&mut self, now: Duration, mut give: impl FnMut(Target)) {
         let now = nanos(now);
-        loop {
-            let entry = self.heap.first()?;
-            if entry.when > now {
-                return None;
+        let mut due = [0; BATCH];
+        let mut count = BATCH;
+        while count == BATCH {
+            count = 0;
+            while count < BATCH
+                && let Some(entry) = self.queue.first()
+                && entry.when <= now
+            {
+                self.queue.pop();
+                due[count] = entry.slot;
+                count += 1;
             }
-            let slot = entry.slot;
-            self.heap.pop();
-            let target = self.slots[slot as usize].target.take();
-            self.retire(slot);
-            match target {
-                Some(target) => return Some(target),
-                None => self.cancelled -= 1,
+            let due = &due[..count];
+            // A loop each, for the looks of one loop are on their way together.
+            if count > 1 {
+                due.iter().for_each(|&slot| prefetch(&raw const self.slots[slot as usize]));
+                for &slot in due {
+                    if let Some(Target::Task(task)) = &self.slots[slot as usize].target {
+                        task.prefetch();
+                    }
+                }
+            }
+            for &slot in due {
+                let target = self.slots[slot as usize].target.take();
+                self.retire(slot);
+                match target {
+                    Some(target) => give(target),
+                    None => self.cancelled -= 1,
+                }
             }
         }
     }
@@ -224,7 +245,7 @@ impl Timers {
     /// Everything that is set, to be dropped by the caller; the timers are empty then.
     pub(crate) fn clear(&mut self) -> Vec<Target> {
         let mut targets = Vec::new();
-        while let Some(entry) = self.heap.pop() {
+        while let Some(entry) = self.queue.pop() {
             targets.extend(self.slots[entry.slot as usize].target.take());
             self.retire(entry.slot);
         }
@@ -234,12 +255,12 @@ impl Timers {
 
     /// How many timers are set, cancelled ones not counted.
     pub(crate) fn len(&self) -> usize {
-        self.heap.len() - self.cancelled
+        self.queue.len() - self.cancelled
     }
 
     fn compact(&mut self) {
-        let Self { heap, slots, free, cancelled, .. } = self;
-        heap.retain(|entry| {
+        let Self { queue, slots, free, cancelled, .. } = self;
+        queue.retain(|entry| {
             let slot = &mut slots[entry.slot as usize];
             let live = slot.target.is_some();
             if !live {
@@ -254,13 +275,13 @@ impl Timers {
     /// The numbers have run out, after some four thousand million timers: those that are set are numbered anew, in order.
     #[cold]
     fn renumber(&mut self) {
-        let mut entries: Vec<Entry> = self.heap.iter().collect();
+        let mut entries: Vec<Entry> = self.queue.iter().collect();
         entries.sort_unstable_by_key(|entry| entry.sequence);
-        self.heap = Heap::default();
+        self.queue = Queue::default();
         self.sequence = 0;
         for entry in entries {
             self.sequence += 1;
-            self.heap.push(Entry { sequence: self.sequence, ..entry });
+            self.queue.push(Entry { sequence: self.sequence, ..entry });
         }
     }
 
@@ -295,6 +316,16 @@ mod tests {
         (count.clone(), Target::Waker(count.into()))
     }
 
+    /// The wakers of the timers that are due.
+    fn due(timers: &mut Timers, now: Duration) -> Vec<Waker> {
+        let mut wakers = Vec::new();
+        timers.take_due(now, |target| match target {
+            Target::Waker(waker) => wakers.push(waker),
+            Target::Task(_) | Target::Handle(_) => panic!("nobody set such a timer"),
+        });
+        wakers
+    }
+
     /// TIME-08, TIME-09: cancelled heads go at once, deeper ones when they are more than half of over a hundred.
     #[test]
     fn cancelled_timers_are_compacted() {
@@ -304,11 +335,11 @@ mod tests {
             assert!(timers.cancel(*key).is_some());
         }
         // The last one has gone at once.
-        assert_eq!((timers.next_deadline(), timers.heap.len()), (Some(ms(1)), 100));
+        assert_eq!((timers.next_deadline(), timers.queue.len()), (Some(ms(1)), 100));
         timers.insert(ms(500), counter().1);
-        assert_eq!((timers.next_deadline(), timers.heap.len(), timers.cancelled), (Some(ms(1)), 2, 0));
+        assert_eq!((timers.next_deadline(), timers.queue.len(), timers.cancelled), (Some(ms(1)), 2, 0));
         assert!(timers.cancel(keys[0]).is_some());
-        assert_eq!((timers.next_deadline(), timers.heap.len()), (Some(ms(500)), 1));
+        assert_eq!((timers.next_deadline(), timers.queue.len()), (Some(ms(500)), 1));
     }
 
     /// A crowd is woken for at once; a timer that is alone, or has few beside it, to the nanosecond.
@@ -343,12 +374,12 @@ mod tests {
             })
             .collect();
         assert!(timers.sequence < 20);
-        for count in counts {
-            let Some(Target::Waker(waker)) = timers.pop_due(ms(7)) else { panic!("a due timer is missing") };
+        let due = due(&mut timers, ms(7));
+        assert_eq!(due.len(), counts.len());
+        for (count, waker) in counts.iter().zip(due) {
             waker.wake();
             assert_eq!(count.0.load(Ordering::Relaxed), 1);
         }
-        assert!(timers.pop_due(ms(7)).is_none());
     }
 
     /// TIME-10: a timer that fired cannot be cancelled, nor its slot's next tenant by it.
@@ -356,7 +387,7 @@ mod tests {
     fn a_stale_key_cancels_nothing() {
         let mut timers = Timers::default();
         let first = timers.insert(ms(1), counter().1);
-        assert!(timers.pop_due(ms(1)).is_some());
+        assert_eq!(due(&mut timers, ms(1)).len(), 1);
         let second = timers.insert(ms(2), counter().1);
         assert_eq!(first.slot, second.slot);
         assert!(timers.cancel(first).is_none());
@@ -385,15 +416,13 @@ mod tests {
                     _ => {
                         now += value;
                         model.sort_by_key(|timer| (timer.0, timer.1));
-                        while model.first().is_some_and(|timer| timer.0 <= now) {
+                        for waker in due(&mut timers, ms(now)) {
+                            prop_assert!(model.first().is_some_and(|timer| timer.0 <= now), "one too many");
                             let (.., count) = model.remove(0);
-                            match timers.pop_due(ms(now)) {
-                                Some(Target::Waker(waker)) => waker.wake(),
-                                _ => prop_assert!(false, "a due timer is missing"),
-                            }
+                            waker.wake();
                             prop_assert_eq!(count.0.load(Ordering::Relaxed), 1);
                         }
-                        prop_assert!(timers.pop_due(ms(now)).is_none());
+                        prop_assert!(model.first().is_none_or(|timer| timer.0 > now), "a due timer is missing");
                     }
                 }
                 prop_assert_eq!(timers.len(), model.len());
