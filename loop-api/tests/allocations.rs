@@ -413,3 +413,27 @@ fn a_queue_allocates_nothing() {
         .unwrap();
     assert_eq!(counted, 0);
 }
+
+/// The job and the loop's future of it; the way back costs the pool's thread none.
+#[test]
+fn a_job_costs_two_allocations() {
+    let lp = new_loop();
+    let pool = loop_api::ThreadPoolExecutor::builder().max_workers(1).build().unwrap();
+    lp.set_default_executor(std::sync::Arc::new(pool));
+    let run = |jobs: usize| {
+        lp.run_until_complete(async {
+            let mut last = 0;
+            for _ in 0..jobs {
+                last = lp.run_in_executor(None, || COUNT.get()).unwrap().await.unwrap();
+            }
+            last
+        })
+        .unwrap()
+    };
+    let before = run(ROUNDS);
+    let mut after = 0;
+    let here = allocations(|| after = run(ROUNDS));
+    assert_eq!(after - before, 0, "on the pool's thread");
+    // The pool's queue takes a block for every 31 jobs or so.
+    assert!((2 * ROUNDS..2 * ROUNDS + ROUNDS / 20).contains(&here), "{here}");
+}

@@ -502,6 +502,73 @@ fn an_outcome_for_a_closed_loop_is_dropped() {
     assert!(matches!(lp.wrap_future(ConcurrentFuture::<u8>::pair().1), Err(LoopError::Closed)));
 }
 
+/// The value goes to the wrapper that was made first; who comes second is told too.
+#[test]
+fn a_threads_future_can_be_wrapped_twice() {
+    let lp = new_event_loop().unwrap();
+    let (completer, future) = ConcurrentFuture::pair();
+    let first = lp.wrap_future(future.clone()).unwrap();
+    let second = lp.wrap_future(future.clone()).unwrap();
+    let cancelled = lp.wrap_future(future).unwrap();
+    thread::spawn(move || {
+        assert!(completer.set_running_or_notify_cancel());
+        completer.complete(Ok(3))
+    });
+    assert_eq!(value(&lp, first), 3);
+    assert!(matches!(lp.run_until_complete(second).unwrap(), Err(TaskError::Taken)));
+    assert!(matches!(lp.run_until_complete(cancelled).unwrap(), Err(TaskError::Taken)));
+}
+
+/// EXEC-11: outcomes on their way, delivered or not, cancelled meanwhile or not, when the loop closes.
+#[test]
+fn outcomes_that_race_with_the_close_are_dropped_once() {
+    struct Counted(Arc<AtomicUsize>);
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    const JOBS: usize = 12;
+    let (_pool, executor) = pool(3);
+    for round in 0..100 {
+        let lp = new_event_loop().unwrap();
+        let (made, dropped) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let give = |_| {
+            let (made, dropped) = (Arc::clone(&made), Arc::clone(&dropped));
+            let job = move || {
+                made.fetch_add(1, Ordering::Relaxed);
+                Counted(dropped)
+            };
+            lp.run_in_executor(Some(&executor), job).unwrap()
+        };
+        let mut futures: Vec<LoopFuture<Counted>> = (0..JOBS).map(give).collect();
+        futures.iter().step_by(3).for_each(|future| _ = future.cancel());
+        futures.truncate(JOBS - round % 3);
+        if round % 2 == 0 {
+            lp.run_until_complete(yield_now()).unwrap();
+        }
+        if round % 5 != 0 {
+            lp.close().unwrap();
+        }
+        drop(lp);
+        drop(futures);
+        // All threads have let go when the pool is done with one more job each.
+        let all = Arc::new(Barrier::new(4));
+        let done: Vec<ConcurrentFuture<bool>> = (0..3)
+            .map(|_| {
+                let all = Arc::clone(&all);
+                let (job, done) = Job::new(move || all.wait().is_leader());
+                executor.execute(job).unwrap();
+                done
+            })
+            .collect();
+        all.wait();
+        done.iter().for_each(|done| _ = done.result(None).unwrap());
+        assert_eq!(dropped.load(Ordering::Relaxed), made.load(Ordering::Relaxed), "in round {round}");
+    }
+    executor.shutdown(true, false);
+}
+
 /// Runs a loop in a thread of its own for as long as the test has business with it.
 fn with_loop<R>(business: impl FnOnce(loop_api::LoopHandle) -> R) -> R {
     let (sender, receiver) = mpsc::channel();

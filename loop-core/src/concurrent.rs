@@ -15,6 +15,7 @@
 //!
 //! [`state`] has the rules that make this so, [`shared`] the memory they guard.
 
+mod arrival;
 #[cfg(all(test, loom))]
 mod loom;
 mod shared;
@@ -26,8 +27,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub(crate) use arrival::Arrived;
 pub(crate) use shared::{Called, Rest, Runnable, Shared};
 
+use crate::shared::Anchor;
 use crate::{Error, TaskError};
 
 /// The outcome of work in another thread (asyncio: `concurrent.futures.Future`).
@@ -191,6 +194,31 @@ impl<T: Send + 'static> ConcurrentFuture<T> {
         if let Err(notifier) = self.register_notifier(notifier, token) {
             self.add_done_callback(move |_| notifier.notify(token));
         }
+    }
+}
+
+impl<T: Send + 'static> ConcurrentFuture<T> {
+    /// Has the loop of this thread told once it is done, by this token.
+    pub(crate) fn notify_loop(&self, anchor: Anchor, token: usize) {
+        if let Err(anchor) = self.register_loop(anchor, token) {
+            // Another loop waits for it already, or another future of this one: a second future carries the news.
+            let (completer, news) = ConcurrentFuture::<()>::pair();
+            let taken = news.register_loop(anchor, token);
+            debug_assert!(taken.is_ok(), "it is new");
+            self.add_done_callback(move |_| _ = completer.complete(Ok(())));
+        }
+    }
+}
+
+impl<T: 'static> ConcurrentFuture<T> {
+    /// The outcome, for a loop's future.
+    pub(crate) fn take_for_loop(&self) -> Option<Result<T, TaskError>> {
+        self.try_outcome()
+    }
+
+    /// A loop's future is cancelled.
+    pub(crate) fn cancel_for_loop(&self) {
+        self.request_cancel();
     }
 }
 

@@ -1,7 +1,7 @@
 //! `run_in_executor` and the default executor's life: made at first use, shut down by `shutdown_default_executor`, told
 //! to stop, and not waited for, by `close`.
 //!
-//! A job's result comes back through the loop's remote queue as a bare token: many results at once cost one wake.
+//! A job's result comes back through the loop's remote queue, and brings a bare token: many results at once cost one wake.
 //! What waits for it never leaves the loop's thread. Results that come after the close are dropped.
 
 use std::cell::{Cell, RefCell};
@@ -14,15 +14,13 @@ use std::time::Duration;
 
 use slab::Slab;
 
-use crate::concurrent::{ConcurrentFuture, Notify};
-use crate::error::{Error, Result, TaskError};
+use crate::concurrent::{Arrived, ConcurrentFuture};
+use crate::error::{Error, Result};
 use crate::event_loop::EventLoop;
 use crate::executor::{Executor, Job};
-use crate::future::LoopFuture;
+use crate::future::{Deliver, LoopFuture};
 use crate::inner::Inner;
-use crate::ready::Ready;
-use crate::remote::{Node, NodeVTable};
-use crate::shared::Shared;
+use crate::shared::Anchor;
 use crate::sleep::Sleep;
 
 pub(crate) type ExecutorFactory = Box<dyn Fn() -> Result<Arc<dyn Executor>>>;
@@ -32,7 +30,7 @@ pub(crate) struct DefaultExecutor {
     current: RefCell<Option<Arc<dyn Executor>>>,
     shut_down: Cell<bool>,
     /// What waits for results of other threads, by token.
-    waiting: RefCell<Slab<Box<dyn FnOnce()>>>,
+    waiting: RefCell<Slab<Rc<dyn Deliver>>>,
 }
 
 impl DefaultExecutor {
@@ -62,94 +60,42 @@ impl DefaultExecutor {
     }
 
     /// At close: what waited for results that nobody will look at.
-    pub(crate) fn take_waiting(&self) -> Slab<Box<dyn FnOnce()>> {
+    pub(crate) fn take_waiting(&self) -> Slab<Rc<dyn Deliver>> {
         self.waiting.take()
-    }
-}
-
-/// A result's way to the loop.
-#[repr(C)]
-struct JobDone {
-    node: Node,
-    token: usize,
-}
-
-static JOB_DONE: NodeVTable = NodeVTable { deliver: deliver_job, release: release_job };
-
-/// # Safety
-///
-/// The node is that of a boxed `JobDone`, which is given up.
-unsafe fn deliver_job(node: *const Node, inner: &Rc<Inner>) {
-    // SAFETY: the caller's.
-    let done = unsafe { Box::from_raw(node.cast_mut().cast::<JobDone>()) };
-    inner.ready.push(Ready::Job(done.token));
-}
-
-/// # Safety
-///
-/// As for `deliver_job`.
-unsafe fn release_job(node: *const Node) {
-    // SAFETY: the caller's.
-    drop(unsafe { Box::from_raw(node.cast_mut().cast::<JobDone>()) });
-}
-
-impl Notify for Shared {
-    fn notify(&self, token: u64) {
-        let Ok(token) = usize::try_from(token) else { return };
-        let done = Box::into_raw(Box::new(JobDone { node: Node::new(&JOB_DONE), token })).cast::<Node>();
-        // SAFETY: a fresh node, first field of its repr(C) object, given up with the call or released here.
-        unsafe {
-            if !self.send(done) {
-                release_job(done);
-            }
-        }
     }
 }
 
 impl Inner {
     /// A result arrived: whoever waits for it is told.
-    pub(crate) fn job_done(self: &Rc<Self>, token: usize) {
-        let (deliver, last) = {
-            let mut waiting = self.executor.waiting.borrow_mut();
-            (waiting.try_remove(token), waiting.is_empty())
+    pub(crate) fn job_done(self: &Rc<Self>, arrived: Arrived) {
+        let (waiting, last) = {
+            let mut all = self.executor.waiting.borrow_mut();
+            (all.try_remove(arrived.token()), all.is_empty())
         };
         if last && self.holds_clock() {
             self.hold_clock(false);
         }
-        if let Some(deliver) = deliver {
-            self.guard(deliver, || crate::ExceptionContext::new("Exception while a job's result was delivered"));
-        }
+        self.guard(
+            move || {
+                if let Some(waiting) = waiting {
+                    waiting.deliver();
+                }
+                drop(arrived);
+            },
+            || crate::ExceptionContext::new("Exception while a job's result was delivered"),
+        );
     }
 
     fn wait_for<T: Send + 'static>(self: &Rc<Self>, thread_future: ConcurrentFuture<T>) -> LoopFuture<T> {
-        let future = LoopFuture::new(self);
-        let deliver = {
-            let (future, thread_future) = (future.clone(), thread_future.clone());
-            move || {
-                // Where the waiter was cancelled meanwhile, the result is dropped.
-                let _ = match thread_future.try_take() {
-                    Some(Ok(value)) => future.set_result(value),
-                    Some(Err(TaskError::Cancelled(cancelled))) => {
-                        future.cancel_with(cancelled.message());
-                        Ok(())
-                    }
-                    Some(Err(error)) => future.set_exception(error),
-                    None => Ok(()),
-                };
-            }
-        };
+        let future = LoopFuture::of_thread(self, thread_future.clone());
         let (token, first) = {
             let mut waiting = self.executor.waiting.borrow_mut();
-            (waiting.insert(Box::new(deliver)), waiting.len() == 1)
+            (waiting.insert(future.waiting()), waiting.len() == 1)
         };
         if first && self.holds_clock() {
             self.hold_clock(true);
         }
-        let cancel = thread_future.clone();
-        future.on_cancel(Box::new(move || {
-            cancel.cancel();
-        }));
-        thread_future.set_notifier(Arc::clone(&self.shared) as Arc<dyn Notify>, token as u64);
+        thread_future.notify_loop(Anchor::take(&self.anchors), token);
         future
     }
 }

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 
 use crate::cancellation;
+use crate::concurrent::ConcurrentFuture;
 use crate::done::DoneCallback;
 use crate::error::{Cancelled, Error, Result, TaskError};
 use crate::event_loop::EventLoop;
@@ -93,8 +94,8 @@ struct FutureCell<T> {
     inner: Rc<Inner>,
     state: RefCell<State<T>>,
     waiters: Waiters,
-    /// Told once if it is cancelled: whoever works for it elsewhere.
-    on_cancel: Cell<Option<Box<dyn FnOnce()>>>,
+    /// Another thread's work for it, until that is delivered.
+    thread: Cell<Option<ConcurrentFuture<T>>>,
     /// Somebody looked at the outcome: a failure is not reported as never retrieved.
     retrieved: Cell<bool>,
     source: &'static Location<'static>,
@@ -115,12 +116,27 @@ pub struct LoopFuture<T> {
 impl<T: 'static> LoopFuture<T> {
     #[track_caller]
     pub(crate) fn new(inner: &Rc<Inner>) -> Self {
+        Self::with(inner, None)
+    }
+
+    /// One that waits for another thread's: it is told by what [`waiting`](Self::waiting) gives.
+    #[track_caller]
+    pub(crate) fn of_thread(inner: &Rc<Inner>, thread: ConcurrentFuture<T>) -> Self {
+        Self::with(inner, Some(thread))
+    }
+
+    pub(crate) fn waiting(&self) -> Rc<dyn Deliver> {
+        Rc::clone(&self.cell) as _
+    }
+
+    #[track_caller]
+    fn with(inner: &Rc<Inner>, thread: Option<ConcurrentFuture<T>>) -> Self {
         Self {
             cell: Rc::new(FutureCell {
                 inner: Rc::clone(inner),
                 state: RefCell::new(State::Pending),
                 waiters: Waiters::default(),
-                on_cancel: Cell::new(None),
+                thread: Cell::new(thread),
                 retrieved: Cell::new(false),
                 source: Location::caller(),
             }),
@@ -252,19 +268,14 @@ impl<T: 'static> LoopFuture<T> {
             return false;
         }
         let cancelled = message.map_or_else(Cancelled::new, Cancelled::with_message);
-        // Taken first: completing lets go of it.
-        let hook = self.cell.on_cancel.take();
         // A closed loop cannot run the callbacks; the state is set all the same.
         let _ = self.complete(State::Error(TaskError::Cancelled(cancelled)));
-        if let Some(hook) = hook {
-            hook();
+        if let Some(thread) = self.cell.thread.take() {
+            // It stays, for what comes of it to be dropped here.
+            self.cell.thread.set(Some(thread.clone()));
+            thread.cancel_for_loop();
         }
         true
-    }
-
-    /// Sets what is called if it is cancelled while pending.
-    pub(crate) fn on_cancel(&self, hook: Box<dyn FnOnce()>) {
-        self.cell.on_cancel.set(Some(hook));
     }
 
     fn complete(&self, outcome: State<T>) -> Result<()> {
@@ -272,12 +283,8 @@ impl<T: 'static> LoopFuture<T> {
             return Err(Error::InvalidState("the future is done already"));
         }
         self.cell.state.replace(outcome);
-        let hook = self.cell.on_cancel.take();
         let mut finally = Finally::new(&self.cell.inner);
         let told = self.cell.waiters.notify(&mut finally, |callback| callback.bind_any(&self.clone()));
-        if hook.is_some() {
-            finally.dispose(hook);
-        }
         finally.end();
         if told { Ok(()) } else { Err(Error::Closed) }
     }
@@ -409,6 +416,29 @@ impl<T> FutureCell<T> {
             _ => "finished",
         };
         format!("<Future {state} created at {}>", self.source)
+    }
+}
+
+/// What waits for another thread's work.
+pub(crate) trait Deliver {
+    /// The work is done.
+    fn deliver(self: Rc<Self>);
+}
+
+impl<T: 'static> Deliver for FutureCell<T> {
+    fn deliver(self: Rc<Self>) {
+        let outcome = self.thread.take().and_then(|thread| thread.take_for_loop());
+        let future = LoopFuture { cell: self, place: Place::default() };
+        // Where it was cancelled meanwhile, the outcome is dropped.
+        let _ = match outcome {
+            Some(Ok(value)) => future.set_result(value),
+            Some(Err(TaskError::Cancelled(cancelled))) => {
+                future.cancel_with(cancelled.message());
+                Ok(())
+            }
+            Some(Err(error)) => future.set_exception(error),
+            None => Ok(()),
+        };
     }
 }
 

@@ -192,7 +192,7 @@ impl Inner {
             Ready::Watch(watch) => {
                 self.guard(move || watch.run(self), destructor);
             }
-            Ready::Job(token) => self.job_done(token),
+            Ready::Job(arrived) => self.job_done(arrived),
         }
     }
 

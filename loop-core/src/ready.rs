@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::Waker;
 
+use crate::concurrent::Arrived;
 use crate::handle::Handle;
 use crate::task::{LocalWaker, Scheduled};
 use crate::watch::Watch;
@@ -27,8 +28,8 @@ pub(crate) enum Ready {
     Completion,
     /// A reader or writer whose descriptor was found ready.
     Watch(Rc<Watch>),
-    /// The result of another thread, by its token.
-    Job(usize),
+    /// The outcome of another thread's work.
+    Job(Arrived),
 }
 
 #[derive(Default)]

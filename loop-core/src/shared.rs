@@ -5,7 +5,7 @@
 //! hands them out by counting down a plain number; only the last to go looks at the atomic count.
 
 use std::cell::Cell;
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
@@ -143,6 +143,34 @@ impl Drop for AnchorPool {
     fn drop(&mut self) {
         // SAFETY: the pool's own anchors, given up once.
         unsafe { Shared::release_anchors(self.shared, self.left.get()) };
+    }
+}
+
+/// An anchor that gives itself up, wherever it is dropped.
+pub(crate) struct Anchor(NonNull<Shared>);
+
+// SAFETY: it holds what it points to, which is `Sync`, and may be given up on any thread.
+unsafe impl Send for Anchor {}
+
+impl Anchor {
+    pub(crate) fn take(pool: &AnchorPool) -> Self {
+        Self(NonNull::new(pool.take().cast_mut()).expect("a pool has its loop's shared part"))
+    }
+
+    /// What it keeps alive.
+    pub(crate) fn to_shared(&self) -> Arc<Shared> {
+        // SAFETY: the anchor keeps it alive; the pointer came from `Arc::into_raw`.
+        unsafe {
+            Arc::increment_strong_count(self.0.as_ptr());
+            Arc::from_raw(self.0.as_ptr())
+        }
+    }
+}
+
+impl Drop for Anchor {
+    fn drop(&mut self) {
+        // SAFETY: it is this one's.
+        unsafe { drop_anchor(self.0.as_ptr()) };
     }
 }
 

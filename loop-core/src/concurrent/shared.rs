@@ -13,8 +13,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::arrival::Arrival;
 use super::state::{Cancel, End, Snapshot, State};
 use super::{Callback, ConcurrentFuture, Notify};
+use crate::shared::Anchor;
 use crate::sync::{Condvar, Mutex, UnsafeCell};
 use crate::{Cancelled, Panicked, TaskError};
 
@@ -22,11 +24,17 @@ use crate::{Cancelled, Panicked, TaskError};
 pub(crate) struct Shared<T, C: ?Sized = dyn Payload> {
     state: State,
     outcome: UnsafeCell<Outcome<T>>,
-    notifier: UnsafeCell<Option<(Arc<dyn Notify>, u64)>>,
+    notifier: UnsafeCell<Option<Notifier<T>>>,
     listeners: Mutex<Listeners<T>>,
     /// Notified with the lock held when the word has become done and somebody listens.
     done: Condvar,
     payload: C,
+}
+
+/// Who is told first.
+enum Notifier<T> {
+    Loop(Arrival<T>),
+    Other(Arc<dyn Notify>, u64),
 }
 
 enum Outcome<T> {
@@ -175,7 +183,7 @@ where
     }
 }
 
-const RESULT_DROP: &str = "a destructor of a job's result";
+pub(super) const RESULT_DROP: &str = "a destructor of a job's result";
 
 impl<F, R> Shared<R, Closure<F>> {
     /// The state of a queued job.
@@ -271,7 +279,8 @@ enum Ended {
     Cancelled,
 }
 
-impl<T: Send + 'static> ConcurrentFuture<T> {
+// What it carries is `Send`, wherever it came from; those who have it need not know that.
+impl<T: 'static> ConcurrentFuture<T> {
     pub(super) fn snapshot(&self) -> Snapshot {
         self.shared.state.load()
     }
@@ -333,12 +342,19 @@ impl<T: Send + 'static> ConcurrentFuture<T> {
     fn notify(&self) {
         // SAFETY: the word became done with the notifier flag set, or the flag was set by this call's
         // caller when it was done already: either way the cell is this thread's and nobody else's.
-        let notifier = self.shared.notifier.with_mut(|cell| unsafe { (*cell).take() });
-        contain("a notifier", || {
-            if let Some((notifier, token)) = notifier {
-                notifier.notify(token);
+        let other = self.shared.notifier.with_mut(|cell| unsafe {
+            match &*cell {
+                Some(Notifier::Loop(arrival)) => {
+                    // The cell is the arrival's from here on, until it is let go of.
+                    arrival.send(&self.shared);
+                    None
+                }
+                _ => (*cell).take(),
             }
         });
+        if let Some(Notifier::Other(notifier, token)) = other {
+            contain("a notifier", || notifier.notify(token));
+        }
     }
 
     /// Fills the notifier cell, or answers that it is in use.
@@ -346,12 +362,27 @@ impl<T: Send + 'static> ConcurrentFuture<T> {
         if !self.shared.state.claim_notifier() {
             return Err(notifier);
         }
-        // SAFETY: `claim_notifier` gave this call the cell. It was empty, so no destructor runs here.
-        self.shared.notifier.with_mut(|cell| unsafe { *cell = Some((notifier, token)) });
+        self.fill_notifier(Notifier::Other(notifier, token));
+        Ok(())
+    }
+
+    /// Likewise for a loop, whose thread this is: it has [`Inner::job_done`](crate::inner::Inner::job_done) called with the
+    /// token.
+    pub(super) fn register_loop(&self, anchor: Anchor, token: usize) -> Result<(), Anchor> {
+        if !self.shared.state.claim_notifier() {
+            return Err(anchor);
+        }
+        self.fill_notifier(Notifier::Loop(Arrival::new(anchor, token)));
+        Ok(())
+    }
+
+    /// The caller has claimed the cell.
+    fn fill_notifier(&self, notifier: Notifier<T>) {
+        // SAFETY: `claim_notifier` gave the caller the cell. It was empty, so no destructor runs here.
+        self.shared.notifier.with_mut(|cell| unsafe { *cell = Some(notifier) });
         if self.shared.state.publish_notifier().is_done() {
             self.notify();
         }
-        Ok(())
     }
 
     /// Appends a callback, or calls it if it is too late for that.
@@ -419,7 +450,7 @@ impl<T: Send + 'static> ConcurrentFuture<T> {
 }
 
 /// Runs user code that has no one to report a panic to: logs it and goes on.
-fn contain(what: &'static str, code: impl FnOnce()) {
+pub(super) fn contain(what: &'static str, code: impl FnOnce()) {
     let Err(payload) = catch_unwind(AssertUnwindSafe(code)) else { return };
     let panicked = Panicked::new(payload);
     tracing::error!(%panicked, "{what} panicked");
