@@ -132,8 +132,14 @@ pub(crate) fn restore_len(buf: &mut Vec<u8>, len: usize) {
 }
 
 impl Inner {
-    fn with_driver<R>(&self, f: impl FnOnce(&mut Driver) -> R) -> Option<R> {
+    /// The backend is called.
+    fn stir(&self) {
         self.stirred.set(true);
+        self.quiet.set(false);
+    }
+
+    fn with_driver<R>(&self, f: impl FnOnce(&mut Driver) -> R) -> Option<R> {
+        self.stir();
         self.driver.borrow_mut().as_mut().map(f)
     }
 
@@ -147,11 +153,11 @@ impl Inner {
         self.with_driver(|driver| driver.ops.each_awaited(|op, waker| each(op.name(), waker)));
     }
 
-    /// Whether a look in memory can find anything: what the kernel, or a poll that costs nothing, puts there, else what calls
-    /// from here have led to.
-    #[inline]
+    /// Whether a look in memory can find anything: what a poll that costs nothing, or for operations under way the kernel,
+    /// puts there, else what calls from here have led to.
     pub(crate) fn can_peek(&self) -> bool {
-        self.stirred.get() || self.capabilities.free_poll || self.capabilities.shared_memory
+        let under_way = || self.driver.borrow().as_ref().is_some_and(|driver| !driver.ops.is_empty());
+        self.stirred.get() || self.capabilities.free_poll || (self.capabilities.shared_memory && under_way())
     }
 
     pub(crate) fn poll_backend(&self, wait: Wait) -> io::Result<()> {
@@ -460,7 +466,7 @@ impl Future for OpFuture {
                 this.state = OpState::Over;
                 let target = Target::Future { waker: Some(context.waker().clone()), result: None };
                 let (result, op, target) = {
-                    this.inner.stirred.set(true);
+                    this.inner.stir();
                     let lone = this.inner.is_lone();
                     let mut driver = this.inner.driver.borrow_mut();
                     let Some(driver) = driver.as_mut() else { return Poll::Ready((Err(closed()), op)) };

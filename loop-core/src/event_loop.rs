@@ -91,7 +91,7 @@ impl EventLoop {
     /// runs first in the next run. Before a run, it makes that run one pass long. Never an error.
     pub fn stop(&self) {
         if !self.inner.closed.get() {
-            self.inner.stopping.set(true);
+            self.inner.stop();
         }
     }
 

@@ -306,6 +306,8 @@ impl<T: 'static> LoopFuture<T> {
             if place.get().is_some() && asked_to_end {
                 return cancellation::withhold(context);
             }
+            // Whoever waited was told, and has no place any more.
+            place.set(None);
             return Poll::Ready(take(self));
         }
         self.cell.waiters.wait(place, context.waker());

@@ -24,7 +24,7 @@ use crate::ready::{Ready, ReadyQueue};
 use crate::running::{RunningSlot, is_any_running};
 use crate::shared::{AnchorPool, Shared};
 use crate::task::{TaskList, TaskPtr};
-use crate::timers::{Target, Timers};
+use crate::timers::{Target, TimerKey, Timers};
 
 pub(crate) struct Inner {
     pub(crate) shared: Arc<Shared>,
@@ -46,6 +46,9 @@ pub(crate) struct Inner {
     /// Emptied send buffers, the one used last on top.
     pub(crate) spare: RefCell<Vec<Vec<u8>>>,
     pub(crate) stopping: Cell<bool>,
+    /// There was nothing to do but entries when a pass looked last, and what would change that has not happened since: a call
+    /// of the backend, a timer set, something to send, a stop. (Other threads have a queue of their own.)
+    pub(crate) quiet: Cell<bool>,
     pub(crate) closed: Cell<bool>,
     pub(crate) exception_handler: RefCell<Option<ExceptionHandler>>,
     pub(crate) executor: DefaultExecutor,
@@ -89,6 +92,7 @@ impl Inner {
             flushing: Cell::new(0),
             spare: RefCell::default(),
             stopping: Cell::new(false),
+            quiet: Cell::new(false),
             closed: Cell::new(false),
             exception_handler: RefCell::new(None),
             executor,
@@ -153,7 +157,7 @@ impl Inner {
         loop {
             self.passes.set(self.passes.get() + 1);
             self.run_pass()?;
-            if self.stopping.get() {
+            if !self.quiet.get() && self.stopping.get() {
                 return Ok(self.flush_backend()?);
             }
         }
@@ -270,6 +274,23 @@ impl Inner {
         self.ready.is_empty() && self.flushing.get() <= 1 && self.dirty.borrow().is_empty()
     }
 
+    /// Ends the run after this pass, or has the next one end so.
+    pub(crate) fn stop(&self) {
+        self.stopping.set(true);
+        self.quiet.set(false);
+    }
+
+    /// This has something to send at the end of the pass.
+    pub(crate) fn add_dirty(&self, flush: Rc<dyn Flush>) {
+        self.dirty.borrow_mut().push(flush);
+        self.quiet.set(false);
+    }
+
+    pub(crate) fn insert_timer(&self, when: Duration, target: Target) -> TimerKey {
+        self.quiet.set(false);
+        self.timers.borrow_mut().insert(when, target)
+    }
+
     pub(crate) fn push_callback<F: FnOnce() + 'static>(
         &self,
         function: F,
@@ -291,7 +312,7 @@ impl Inner {
     ) -> Result<TimerHandle> {
         self.check_open()?;
         let handle = CallbackHandle(Callback::new(function, scope, source));
-        let key = self.timers.borrow_mut().insert(when, Target::Handle(Rc::clone(&handle.0)));
+        let key = self.insert_timer(when, Target::Handle(Rc::clone(&handle.0)));
         Ok(TimerHandle::new(handle, key, when, Rc::clone(self)))
     }
 
@@ -360,6 +381,7 @@ impl<'a> Run<'a> {
         inner.running.set(true);
         inner.shared.running.store(true, Ordering::Release);
         inner.pace.reset();
+        inner.quiet.set(false);
         Self { inner, _slot: RunningSlot::take(inner) }
     }
 }
@@ -410,6 +432,7 @@ impl Inner {
     pub(crate) fn deadline(&self, delay: Duration) -> Duration {
         let now = self.now();
         self.pace.sample(now, None);
+        self.quiet.set(false);
         now.saturating_add(delay)
     }
 }

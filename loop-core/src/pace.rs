@@ -50,6 +50,13 @@ impl Pace {
     /// The next pass is the first of a run: it visits.
     pub(crate) fn reset(&self) {
         self.due.set(true);
+        self.look_at.set(0);
+    }
+
+    /// Whether it is time to look at the clock, if not to visit.
+    #[inline]
+    pub(crate) fn look_due(&self) -> bool {
+        self.ran.get() >= self.look_at.get()
     }
 
     #[inline]
@@ -57,9 +64,8 @@ impl Pace {
         self.ran.set(self.ran.get().saturating_add(u32::try_from(count).unwrap_or(u32::MAX)));
     }
 
-    #[inline]
     pub(crate) fn visit_due(&self, clock: impl FnOnce() -> Duration) -> bool {
-        self.always || self.due.get() || (self.ran.get() >= self.look_at.get() && self.look(clock()))
+        self.always || self.due.get() || (self.look_due() && self.look(clock()))
     }
 
     fn look(&self, now: Duration) -> bool {

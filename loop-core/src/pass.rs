@@ -25,8 +25,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 impl Inner {
     #[inline]
     pub(crate) fn run_pass(self: &Rc<Self>) -> io::Result<()> {
-        if !self.is_undisturbed() {
-            self.look_outside()?;
+        if !self.is_quiet() {
+            self.look_around()?;
         }
         let snapshot = self.ready.len();
         for _ in 0..snapshot {
@@ -34,20 +34,39 @@ impl Inner {
             self.run_entry(entry);
         }
         self.pace.entries_ran(snapshot);
-        self.flush_writes();
+        if !self.quiet.get() {
+            self.flush_writes();
+        }
         Ok(())
     }
 
-    /// Whether steps 1 to 4 would find nothing: work is ready, it is not yet time to visit the kernel, and nothing was asked
-    /// of it, nobody sent anything, no timer is near.
+    /// Whether steps 1 to 4 would find nothing, without a look at each: work is ready, it is not yet time to look at the
+    /// clock, nobody sent anything, and nothing else has come up since [`look_around`](Self::look_around) found it quiet.
     #[inline]
-    fn is_undisturbed(&self) -> bool {
-        let busy = !self.ready.is_empty() && !self.stopping.get() && !self.pace.visit_due(|| self.now());
-        let silent = !self.can_peek() && !self.watches.any_due() && !self.shared.queue.has_nodes();
-        busy && silent && !Pace::is_near(self.pace.sampled(), self.timers.borrow_mut().next_deadline())
+    fn is_quiet(&self) -> bool {
+        self.quiet.get() && !self.ready.is_empty() && !self.pace.look_due() && !self.shared.queue.has_nodes()
     }
 
     #[inline(never)]
+    fn look_around(self: &Rc<Self>) -> io::Result<()> {
+        if !(self.is_busy() && self.is_undisturbed() && !self.shared.queue.has_nodes()) {
+            self.look_outside()?;
+        }
+        self.quiet.set(self.is_undisturbed() && !self.stopping.get() && self.dirty.borrow().is_empty());
+        Ok(())
+    }
+
+    /// Whether work is ready, and it is not yet time to visit the kernel.
+    fn is_busy(&self) -> bool {
+        !self.ready.is_empty() && !self.stopping.get() && !self.pace.visit_due(|| self.now())
+    }
+
+    /// Whether nothing was asked of the kernel, and no timer is near.
+    fn is_undisturbed(&self) -> bool {
+        let silent = !self.can_peek() && !self.watches.any_due();
+        silent && !Pace::is_near(self.pace.sampled(), self.timers.borrow_mut().next_deadline())
+    }
+
     fn look_outside(self: &Rc<Self>) -> io::Result<()> {
         let wait = self.choose_wait();
         self.collect(wait)?;

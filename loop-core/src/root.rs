@@ -53,7 +53,7 @@ impl<F: Future> Future for Root<'_, F> {
             TaskRef::hold(task).header().show();
         }
         if result.is_ready() && this.direct.get() && stops {
-            this.inner.stopping.set(true);
+            this.inner.stop();
         }
         result
     }
@@ -124,7 +124,7 @@ impl EventLoop {
             if let Some(inner) = weak.upgrade()
                 && inner.run_ticket() == ticket
             {
-                inner.stopping.set(true);
+                inner.stop();
             }
         });
         let run = inner.run();

@@ -59,7 +59,7 @@ impl Future for Sleep {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let Some(key) = self.key else {
             let target = Target::of(context.waker());
-            let key = self.inner.timers.borrow_mut().insert(self.when(), target);
+            let key = self.inner.insert_timer(self.when(), target);
             self.key = Some(key);
             return Poll::Pending;
         };

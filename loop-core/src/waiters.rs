@@ -74,7 +74,24 @@ impl Waiters {
     }
 
     /// Has the waker woken. An await that polls again keeps its place.
+    #[inline]
     pub(crate) fn wait(&self, place: &Place, waker: &Waker) {
+        // Nearly always it is the first to wait, for the first time, in a task of this thread.
+        if place.get().is_none()
+            && !self.holds_any()
+            && let Some(task) = LocalWaker::of(waker)
+        {
+            let id = CallbackId::next();
+            place.set(Some(id));
+            let first = List::One(Entry { id, waiter: Waiter::Task(task) });
+            // Forgotten, as it held nothing.
+            return std::mem::forget(self.with(|list| std::mem::replace(list, first)));
+        }
+        self.wait_among(place, waker);
+    }
+
+    #[inline(never)]
+    fn wait_among(&self, place: &Place, waker: &Waker) {
         if let Some(id) = place.get() {
             let waits = self.with(|list| {
                 list.find(id).map(|entry| match &entry.waiter {
@@ -107,11 +124,18 @@ impl Waiters {
     }
 
     /// An await is gone.
+    #[inline]
     pub(crate) fn leave(&self, place: &Place) {
         if let Some(id) = place.take() {
-            let waiter = self.with(|list| list.remove(id));
-            drop(waiter);
+            self.remove(id);
         }
+    }
+
+    /// Takes someone off, and says whether they were there.
+    #[inline(never)]
+    fn remove(&self, id: CallbackId) -> bool {
+        let waiter = self.with(|list| list.remove(id));
+        waiter.is_some()
     }
 
     pub(crate) fn add_callback(&self, id: CallbackId, handle: Rc<dyn Done>) {
@@ -120,8 +144,7 @@ impl Waiters {
 
     /// Takes a callback off, unless it is gone already.
     pub(crate) fn remove_callback(&self, id: CallbackId) -> bool {
-        let callback = self.with(|list| list.remove(id));
-        callback.is_some()
+        self.remove(id)
     }
 
     fn push(&self, entry: Entry) {
@@ -138,19 +161,17 @@ impl Waiters {
 
     /// Tells everyone, through the ready queue: nobody runs before this returns. False where there was a callback
     /// that the loop, being closed, could not take.
+    #[inline]
     pub(crate) fn notify(&self, finally: &mut Finally<'_>, bind: impl Fn(&dyn Done)) -> bool {
-        let told =
-            if finally.inner.is_running() { List::Told { run: finally.inner.run_ticket() } } else { List::Empty };
+        let inner = finally.inner;
+        let told = if inner.is_running() { List::Told { run: inner.run_ticket() } } else { List::Empty };
         match self.with(|list| std::mem::replace(list, told)) {
             List::Empty | List::Told { .. } => true,
-            List::One(entry) => tell(entry.waiter, finally, &bind),
-            List::Many { entries, .. } => {
-                let mut all = true;
-                for entry in entries {
-                    all &= tell(entry.waiter, finally, &bind);
-                }
-                all
+            List::One(Entry { waiter: Waiter::Task(task), .. }) => {
+                task.wake();
+                true
             }
+            others => others.tell(finally, &bind),
         }
     }
 
@@ -178,6 +199,7 @@ impl Waiters {
     }
 
     /// Whether there is anyone to let go of.
+    #[inline]
     pub(crate) fn holds_any(&self) -> bool {
         self.with(|list| matches!(list, List::One(_) | List::Many { .. }))
     }
@@ -229,26 +251,41 @@ impl List {
     }
 }
 
-fn tell(waiter: Waiter, finally: &mut Finally<'_>, bind: &impl Fn(&dyn Done)) -> bool {
-    match waiter {
-        Waiter::Task(task) => {
-            task.wake();
-            true
+impl List {
+    /// Tells everyone. False where there was a callback that the loop, being closed, could not take.
+    #[inline(never)]
+    fn tell(self, finally: &mut Finally<'_>, bind: &dyn Fn(&dyn Done)) -> bool {
+        match self {
+            Self::Empty | Self::Told { .. } => true,
+            Self::One(entry) => entry.waiter.tell(finally, bind),
+            Self::Many { entries, .. } => {
+                let mut all = true;
+                for entry in entries {
+                    all &= entry.waiter.tell(finally, bind);
+                }
+                all
+            }
         }
-        Waiter::Waker(waker) => {
-            finally.run(|| waker.wake(), || ExceptionContext::new("Exception in a foreign waker"));
-            true
-        }
-        Waiter::Callback(handle) => {
-            let open = !finally.inner.closed.get();
-            if open {
+    }
+}
+
+impl Waiter {
+    fn tell(self, finally: &mut Finally<'_>, bind: &dyn Fn(&dyn Done)) -> bool {
+        match self {
+            Self::Task(task) => task.wake(),
+            Self::Waker(waker) => {
+                finally.run(|| waker.wake(), || ExceptionContext::new("Exception in a foreign waker"));
+            }
+            Self::Callback(handle) if finally.inner.closed.get() => {
+                finally.dispose(handle);
+                return false;
+            }
+            Self::Callback(handle) => {
                 bind(&*handle);
                 finally.inner.ready.push(Ready::Handle(handle));
-            } else {
-                finally.dispose(handle);
             }
-            open
+            Self::Gone => {}
         }
-        Waiter::Gone => true,
+        true
     }
 }

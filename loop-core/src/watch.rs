@@ -97,6 +97,7 @@ impl Watch {
             Started::Queued(key) | Started::More(key, _) => self.op.set(Some(key)),
             Started::Done(result, ..) => {
                 result?;
+                // The pass looks for it, as the backend was called.
                 inner.watches.due.borrow_mut().push(Rc::clone(self));
             }
             Started::Closed => {}

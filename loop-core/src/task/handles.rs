@@ -448,6 +448,8 @@ impl<T> LoopTask<T> {
                 cancellation::raise(cancelled);
                 return cancellation::withhold(context);
             }
+            // Whoever waited was told, and has no place any more.
+            wait.place.set(None);
             return Poll::Ready(outcome);
         }
         if asked_to_end && let Some(request) = cancellation::take() {

@@ -118,7 +118,7 @@ impl Connection {
             (idle, outgoing.buffered() + outgoing.in_flight > self.flow.high())
         };
         if newly_dirty {
-            self.inner.dirty.borrow_mut().push(Rc::clone(self) as Rc<dyn Flush>);
+            self.inner.add_dirty(Rc::clone(self) as Rc<dyn Flush>);
         }
         if too_much {
             self.try_flush();
