@@ -209,9 +209,9 @@ fn spawning_and_joining_a_task_after_another_allocates_nothing() {
     assert_eq!(counted, if cfg!(loop_sanitizer) { ROUNDS } else { 0 });
 }
 
-/// A callback costs one allocation, which is its handle; so does a timer.
+/// A callback is one block, which is its handle; so is a timer. Blocks are used again.
 #[test]
-fn a_callback_or_timer_is_one_allocation() {
+fn callbacks_and_timers_lie_where_others_lay() {
     let (lp, _) = virtual_loop();
     let round = || {
         drop(lp.call_soon(|| ()).unwrap());
@@ -220,7 +220,9 @@ fn a_callback_or_timer_is_one_allocation() {
         one_pass(&lp);
     };
     (0..ROUNDS).for_each(|_| round());
-    assert_eq!(allocations(|| (0..ROUNDS).for_each(|_| round())), 3 * ROUNDS);
+    // The sanitizer is to see each callback's memory given up.
+    let each = if cfg!(loop_sanitizer) { 3 } else { 0 };
+    assert_eq!(allocations(|| (0..ROUNDS).for_each(|_| round())), each * ROUNDS);
 }
 
 /// A foreign handle is queued as it is.
@@ -414,9 +416,9 @@ fn a_queue_allocates_nothing() {
     assert_eq!(counted, 0);
 }
 
-/// The job and the loop's future of it; the way back costs the pool's thread none.
+/// The job's own; the loop's future of it lies where another lay, and the way back costs the pool's thread none.
 #[test]
-fn a_job_costs_two_allocations() {
+fn a_job_costs_an_allocation() {
     let lp = new_loop();
     let pool = loop_api::ThreadPoolExecutor::builder().max_workers(1).build().unwrap();
     lp.set_default_executor(std::sync::Arc::new(pool));
@@ -434,6 +436,7 @@ fn a_job_costs_two_allocations() {
     let mut after = 0;
     let here = allocations(|| after = run(ROUNDS));
     assert_eq!(after - before, 0, "on the pool's thread");
-    // The pool's queue takes a block for every 31 jobs or so.
-    assert!((2 * ROUNDS..2 * ROUNDS + ROUNDS / 20).contains(&here), "{here}");
+    // The pool's queue takes a block for every 31 jobs or so; the sanitizer is to see each future's memory given up.
+    let least = ROUNDS * if cfg!(loop_sanitizer) { 2 } else { 1 };
+    assert!((least..least + ROUNDS / 20).contains(&here), "{here}");
 }

@@ -18,7 +18,7 @@ use crate::concurrent::{Arrived, ConcurrentFuture};
 use crate::error::{Error, Result};
 use crate::event_loop::EventLoop;
 use crate::executor::{Executor, Job};
-use crate::future::{Deliver, LoopFuture};
+use crate::future::{LoopFuture, Waiting};
 use crate::inner::Inner;
 use crate::shared::Anchor;
 use crate::sleep::Sleep;
@@ -30,7 +30,7 @@ pub(crate) struct DefaultExecutor {
     current: RefCell<Option<Arc<dyn Executor>>>,
     shut_down: Cell<bool>,
     /// What waits for results of other threads, by token.
-    waiting: RefCell<Slab<Rc<dyn Deliver>>>,
+    waiting: RefCell<Slab<Waiting>>,
 }
 
 impl DefaultExecutor {
@@ -60,7 +60,7 @@ impl DefaultExecutor {
     }
 
     /// At close: what waited for results that nobody will look at.
-    pub(crate) fn take_waiting(&self) -> Slab<Rc<dyn Deliver>> {
+    pub(crate) fn take_waiting(&self) -> Slab<Waiting> {
         self.waiting.take()
     }
 }

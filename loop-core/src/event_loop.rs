@@ -9,6 +9,7 @@
 
 use std::fmt;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::panic::Location;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -51,6 +52,14 @@ impl EventLoop {
     /// A handle that does not own the loop.
     pub(crate) fn of(inner: &Rc<Inner>) -> Self {
         Self { inner: Rc::clone(inner), owner: false }
+    }
+
+    /// The same for one call, which costs nothing.
+    #[inline]
+    pub(crate) fn lend<R>(inner: &Rc<Inner>, f: impl FnOnce(&Self) -> R) -> R {
+        // SAFETY: one pointer more than is counted, which is not dropped, and does not outlive the one that is.
+        let inner = unsafe { Rc::from_raw(Rc::as_ptr(inner)) };
+        f(&ManuallyDrop::new(Self { inner, owner: false }))
     }
 
     /// The loop that runs in this thread (asyncio: `get_running_loop`).

@@ -146,7 +146,11 @@ impl Inner {
     }
 
     #[cold]
-    fn report_panic(self: &Rc<Self>, payload: Box<dyn Any + Send>, context: impl FnOnce() -> ExceptionContext) {
+    pub(crate) fn report_panic(
+        self: &Rc<Self>,
+        payload: Box<dyn Any + Send>,
+        context: impl FnOnce() -> ExceptionContext,
+    ) {
         if is_fatal(&*payload) {
             std::panic::resume_unwind(payload);
         }

@@ -3,13 +3,16 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::IntoFuture;
+use std::mem::ManuallyDrop;
 use std::panic::Location;
 use std::pin::Pin;
+use std::ptr::NonNull;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 
 use crate::cancellation;
 use crate::concurrent::ConcurrentFuture;
+use crate::counted::Counted;
 use crate::done::DoneCallback;
 use crate::error::{Cancelled, Error, Result, TaskError};
 use crate::event_loop::EventLoop;
@@ -108,7 +111,7 @@ struct FutureCell<T> {
 ///
 /// Cancelling a task that awaits it cancels the future too, as in asyncio.
 pub struct LoopFuture<T> {
-    cell: Rc<FutureCell<T>>,
+    cell: Counted<FutureCell<T>>,
     /// Where this handle's await waits, once it has suspended.
     place: Place,
 }
@@ -125,23 +128,22 @@ impl<T: 'static> LoopFuture<T> {
         Self::with(inner, Some(thread))
     }
 
-    pub(crate) fn waiting(&self) -> Rc<dyn Deliver> {
-        Rc::clone(&self.cell) as _
+    pub(crate) fn waiting(&self) -> Waiting {
+        Waiting { cell: self.cell.clone().into_raw(), end: FutureCell::<T>::end }
     }
 
     #[track_caller]
     fn with(inner: &Rc<Inner>, thread: Option<ConcurrentFuture<T>>) -> Self {
-        Self {
-            cell: Rc::new(FutureCell {
-                inner: Rc::clone(inner),
-                state: RefCell::new(State::Pending),
-                waiters: Waiters::default(),
-                thread: Cell::new(thread),
-                retrieved: Cell::new(false),
-                source: Location::caller(),
-            }),
-            place: Place::default(),
-        }
+        let source = Location::caller();
+        let cell = Counted::new_with(|| FutureCell {
+            inner: Rc::clone(inner),
+            state: RefCell::new(State::Pending),
+            waiters: Waiters::default(),
+            thread: Cell::new(thread),
+            retrieved: Cell::new(false),
+            source,
+        });
+        Self { cell, place: Place::default() }
     }
 
     /// Whether it has an outcome: a value, an error or a cancellation.
@@ -159,7 +161,7 @@ impl<T: 'static> LoopFuture<T> {
     /// Whether two handles stand for the same future.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
-        Rc::ptr_eq(&self.cell, &other.cell)
+        self.cell.ptr_eq(&other.cell)
     }
 
     /// The loop it belongs to.
@@ -341,7 +343,7 @@ impl<T: 'static> LoopFuture<T> {
 
 impl<T> Clone for LoopFuture<T> {
     fn clone(&self) -> Self {
-        Self { cell: Rc::clone(&self.cell), place: Place::default() }
+        Self { cell: self.cell.clone(), place: Place::default() }
     }
 }
 
@@ -421,24 +423,54 @@ impl<T> FutureCell<T> {
     }
 }
 
-/// What waits for another thread's work.
-pub(crate) trait Deliver {
-    /// The work is done.
-    fn deliver(self: Rc<Self>);
+/// A future, of whatever, that waits for another thread's work.
+pub(crate) struct Waiting {
+    /// Held.
+    cell: NonNull<()>,
+    /// Lets go of it, after delivering to it if the work is done.
+    end: unsafe fn(NonNull<()>, bool),
 }
 
-impl<T: 'static> Deliver for FutureCell<T> {
-    fn deliver(self: Rc<Self>) {
-        let outcome = self.thread.take().and_then(|thread| thread.take_for_loop());
-        let future = LoopFuture { cell: self, place: Place::default() };
+impl Waiting {
+    /// The work is done.
+    pub(crate) fn deliver(self) {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: the function is made for the cell, which is held, and let go of once.
+        unsafe { (this.end)(this.cell, true) };
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        // SAFETY: as above.
+        unsafe { (self.end)(self.cell, false) };
+    }
+}
+
+impl<T: 'static> FutureCell<T> {
+    /// # Safety
+    ///
+    /// The pointer is from `Counted::into_raw` of this type, and is not used again.
+    unsafe fn end(cell: NonNull<()>, is_done: bool) {
+        // SAFETY: the caller's.
+        let future = LoopFuture::<T> { cell: unsafe { Counted::from_raw(cell) }, place: Place::default() };
+        if is_done {
+            future.deliver();
+        }
+    }
+}
+
+impl<T: 'static> LoopFuture<T> {
+    fn deliver(self) {
+        let outcome = self.cell.thread.take().and_then(|thread| thread.take_for_loop());
         // Where it was cancelled meanwhile, the outcome is dropped.
         let _ = match outcome {
-            Some(Ok(value)) => future.set_result(value),
+            Some(Ok(value)) => self.set_result(value),
             Some(Err(TaskError::Cancelled(cancelled))) => {
-                future.cancel_with(cancelled.message());
+                self.cancel_with(cancelled.message());
                 Ok(())
             }
-            Some(Err(error)) => future.set_exception(error),
+            Some(Err(error)) => self.set_exception(error),
             None => Ok(()),
         };
     }

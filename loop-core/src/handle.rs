@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::context::{self, Context, Snapshot};
+use crate::counted::{Counted, Place};
 use crate::event_loop::EventLoop;
 use crate::inner::Inner;
 use crate::timers::TimerKey;
@@ -95,8 +96,15 @@ pub(crate) struct Callback<F> {
 }
 
 impl<F: FnOnce() + 'static> Callback<F> {
-    pub(crate) fn new(function: F, scope: Scope, source: &'static Location<'static>) -> Rc<Self> {
-        Rc::new(Self { cancelled: Cell::new(false), scope, source, function: RefCell::new(Some(function)) })
+    pub(crate) fn handle(function: F, scope: Scope, source: &'static Location<'static>) -> CallbackHandle {
+        let callback = Counted::new_with(|| Self {
+            cancelled: Cell::new(false),
+            scope,
+            source,
+            function: RefCell::new(Some(function)),
+        });
+        // SAFETY: a coercion.
+        CallbackHandle(unsafe { callback.coerce(|place| place as *mut Place<dyn Handle>) })
     }
 }
 
@@ -152,7 +160,7 @@ impl fmt::Debug for dyn Handle {
 
 /// A callback that waits to be run, by `call_soon` (asyncio: `Handle`). Clones stand for the same callback.
 #[derive(Clone)]
-pub struct CallbackHandle(pub(crate) Rc<dyn Handle>);
+pub struct CallbackHandle(pub(crate) Counted<dyn Handle>);
 
 impl CallbackHandle {
     /// Keeps the callback from running and lets go of it and of what it captured. Idempotent.

@@ -4,7 +4,8 @@
 //! destructor, a callback or a handler does finds the loop in order.
 
 use std::cell::{Cell, RefCell};
-use std::panic::Location;
+use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use crate::asyncgen::Registry;
 use crate::at_close::AtCloseList;
 use crate::backend::{Backend, Capabilities};
+use crate::counted::Counted;
 use crate::default_executor::DefaultExecutor;
 use crate::driver::{Arrived, Driver, Flush};
 use crate::error::{Error, Result};
@@ -184,7 +186,10 @@ impl Inner {
     pub(crate) fn run_entry_now(self: &Rc<Self>, entry: Ready) {
         match entry {
             Ready::Task(task) => self.step(task),
-            Ready::Handle(handle) => self.run_handle(handle),
+            Ready::Callback(handle) => {
+                self.run_handle(handle.0, |handle| Rc::new(CallbackHandle(Counted::clone(handle))));
+            }
+            Ready::Handle(handle) => self.run_handle(handle, Rc::clone),
             Ready::Sleeper(task) => task.wake(),
             Ready::Wake(waker) => {
                 self.guard(|| waker.wake(), || ExceptionContext::new("Exception in a foreign waker"));
@@ -200,24 +205,38 @@ impl Inner {
         }
     }
 
-    pub(crate) fn run_handle(self: &Rc<Self>, handle: Rc<dyn Handle>) {
-        let event_loop = EventLoop::of(self);
-        self.guard(
-            || {
-                if !handle.cancelled() {
-                    handle.run(&event_loop);
-                }
-            },
-            || {
-                let message = format!("Exception in callback {}", handle.describe());
-                let context = ExceptionContext::new(message).handle(Rc::clone(&handle));
-                match handle.source() {
-                    Some(source) if self.debug.get() => context.detail("source", source),
-                    _ => context,
-                }
-            },
-        );
-        self.dispose(handle);
+    /// Runs a handle and lets go of it; `shared` is what a report shows of it.
+    #[inline]
+    fn run_handle<H>(self: &Rc<Self>, handle: H, shared: impl FnOnce(&H) -> Rc<dyn Handle>)
+    where
+        H: Deref<Target = dyn Handle>,
+    {
+        let mut held = Some(handle);
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            if let Some(handle) = &held
+                && !handle.cancelled()
+            {
+                EventLoop::lend(self, |event_loop| handle.run(event_loop));
+            }
+            // Which may be the end of what it captured.
+            held = None;
+        }));
+        if let Err(payload) = result {
+            self.report_panic(payload, || match &held {
+                Some(handle) => self.failed(&**handle, shared(handle)),
+                None => destructor(),
+            });
+            self.dispose(held);
+        }
+    }
+
+    fn failed(&self, handle: &dyn Handle, shared: Rc<dyn Handle>) -> ExceptionContext {
+        let message = format!("Exception in callback {}", handle.describe());
+        let context = ExceptionContext::new(message).handle(shared);
+        match handle.source() {
+            Some(source) if self.debug.get() => context.detail("source", source),
+            _ => context,
+        }
     }
 
     /// Debug mode: whatever takes too long is logged.
@@ -225,6 +244,7 @@ impl Inner {
     pub(crate) fn run_entry_timed(self: &Rc<Self>, entry: Ready) {
         let what = match &entry {
             Ready::Task(task) => format!("{:?}", task.display()),
+            Ready::Callback(handle) => format!("{handle:?}"),
             Ready::Handle(handle) => format!("{handle:?}"),
             Ready::Sleeper(_) | Ready::Wake(_) => String::from("a waker"),
             Ready::Completion | Ready::Watch(_) => String::from("an I/O callback"),
@@ -298,8 +318,9 @@ impl Inner {
         source: &'static Location<'static>,
     ) -> Result<CallbackHandle> {
         self.check_open()?;
-        let handle = CallbackHandle(Callback::new(function, scope, source));
-        self.ready.push(Ready::Handle(Rc::clone(&handle.0)));
+        let handle = Callback::handle(function, scope, source);
+        let queued = handle.clone();
+        self.ready.push_with(|| Ready::Callback(queued));
         Ok(handle)
     }
 
@@ -311,8 +332,8 @@ impl Inner {
         source: &'static Location<'static>,
     ) -> Result<TimerHandle> {
         self.check_open()?;
-        let handle = CallbackHandle(Callback::new(function, scope, source));
-        let key = self.insert_timer(when, Target::Handle(Rc::clone(&handle.0)));
+        let handle = Callback::handle(function, scope, source);
+        let key = self.insert_timer(when, Target::Callback(handle.clone()));
         Ok(TimerHandle::new(handle, key, when, Rc::clone(self)))
     }
 

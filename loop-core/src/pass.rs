@@ -121,7 +121,7 @@ impl Inner {
 impl From<crate::timers::Target> for Ready {
     fn from(target: crate::timers::Target) -> Self {
         match target {
-            crate::timers::Target::Handle(handle) => Self::Handle(handle),
+            crate::timers::Target::Callback(handle) => Self::Callback(handle),
             crate::timers::Target::Task(task) => Self::Sleeper(task),
             crate::timers::Target::Waker(waker) => Self::Wake(waker),
         }

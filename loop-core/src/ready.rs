@@ -1,16 +1,23 @@
 //! The ready queue: what runs next, first in, first out.
 //!
-//! A queue of plain entries behind one cell. Nothing here runs user code: entries are pushed and popped, and an
+//! A ring of plain entries behind one cell. Nothing here runs user code: entries are pushed and popped, and an
 //! entry that is dropped is dropped by the caller, outside (**I2**). So the queue is never entered twice, which is why it is
 //! looked at without a borrow flag: each entry goes through here twice.
+//!
+//! A ring of our own, where a `VecDeque` would do as well, because that has an entry made before it sees whether there is room
+//! for it: on the stack then, by two stores, from where one wide load copies it, which the processor can only do when
+//! both stores have left for memory. Here there is room first, and the entry is made in its place.
+//!
+//! Invariants: the capacity is a power of two, or none; the entries from `head` to `tail` are there, and no others.
 
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::collections::VecDeque;
+use std::mem::MaybeUninit;
 use std::rc::Rc;
 use std::task::Waker;
 
 use crate::concurrent::Arrived;
-use crate::handle::Handle;
+use crate::handle::{CallbackHandle, Handle};
 use crate::task::{LocalWaker, Scheduled};
 use crate::watch::Watch;
 
@@ -18,7 +25,9 @@ use crate::watch::Watch;
 pub(crate) enum Ready {
     /// A step of a task.
     Task(Scheduled),
-    /// A callback, ours or a foreign one.
+    /// A callback.
+    Callback(CallbackHandle),
+    /// Anything else that runs once: a done callback, or a foreign handle.
     Handle(Rc<dyn Handle>),
     /// A task whose timer came: its step is queued at its turn, as by any other wake.
     Sleeper(LocalWaker),
@@ -32,39 +41,155 @@ pub(crate) enum Ready {
     Job(Arrived),
 }
 
+/// The capacity that it begins with.
+const FIRST: usize = 64;
+
 #[derive(Default)]
-pub(crate) struct ReadyQueue(UnsafeCell<VecDeque<Ready>>);
+pub(crate) struct ReadyQueue {
+    /// Numbers of entries, counted from the loop's beginning: their places are the last bits.
+    head: Cell<usize>,
+    tail: Cell<usize>,
+    ring: UnsafeCell<Box<[MaybeUninit<Ready>]>>,
+}
 
 impl ReadyQueue {
     #[inline]
-    fn with<R>(&self, f: impl FnOnce(&mut VecDeque<Ready>) -> R) -> R {
-        // SAFETY: of one thread, as the cell is, and this is private: the functions below call nothing but the queue, which
-        // drops no entry.
-        f(unsafe { &mut *self.0.get() })
+    fn slots(&self) -> *mut [MaybeUninit<Ready>] {
+        // SAFETY: of one thread, as the cell is, and this is private: what the functions below do with it calls nothing that
+        // comes here again.
+        unsafe { &raw mut **self.ring.get() }
+    }
+
+    #[inline]
+    fn slot(&self, number: usize) -> *mut MaybeUninit<Ready> {
+        let slots = self.slots();
+        // SAFETY: within the capacity, which is a power of two where there is an entry of that number.
+        unsafe { slots.cast::<MaybeUninit<Ready>>().add(number & (slots.len() - 1)) }
     }
 
     #[inline]
     pub(crate) fn push(&self, entry: Ready) {
-        self.with(|queue| queue.push_back(entry));
+        self.push_with(move || entry);
+    }
+
+    /// Makes an entry in its place. `make` only puts it together.
+    #[inline(always)]
+    pub(crate) fn push_with(&self, make: impl FnOnce() -> Ready) {
+        let tail = self.tail.get();
+        if tail.wrapping_sub(self.head.get()) == self.slots().len() {
+            self.grow();
+        }
+        // SAFETY: there is room for one more, behind the last.
+        unsafe { self.slot(tail).write(MaybeUninit::new(make())) };
+        self.tail.set(tail.wrapping_add(1));
     }
 
     #[inline]
     pub(crate) fn pop(&self) -> Option<Ready> {
-        self.with(VecDeque::pop_front)
+        let head = self.head.get();
+        if head == self.tail.get() {
+            return None;
+        }
+        self.head.set(head.wrapping_add(1));
+        // SAFETY: it was there, and is not any more.
+        Some(unsafe { (*self.slot(head)).assume_init_read() })
     }
 
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.with(|queue| queue.len())
+        self.tail.get().wrapping_sub(self.head.get())
     }
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.with(|queue| queue.is_empty())
+        self.head.get() == self.tail.get()
     }
 
     /// Everything, for the caller to drop.
     pub(crate) fn take(&self) -> VecDeque<Ready> {
-        self.with(std::mem::take)
+        std::iter::from_fn(|| self.pop()).collect()
+    }
+
+    /// Twice as much room.
+    #[cold]
+    #[inline(never)]
+    fn grow(&self) {
+        let capacity = FIRST.max(2 * self.slots().len());
+        let mut ring = Box::new_uninit_slice(capacity);
+        let (head, tail) = (self.head.get(), self.tail.get());
+        let mut number = head;
+        while number != tail {
+            // SAFETY: the entry is moved from its old place to its new one.
+            ring[number & (capacity - 1)] = unsafe { self.slot(number).read() };
+            number = number.wrapping_add(1);
+        }
+        // SAFETY: as for `slots`. The old ring has none any more.
+        unsafe { *self.ring.get() = ring };
+    }
+}
+
+/// The loop takes everything out when it closes; this is for one whose building failed.
+impl Drop for ReadyQueue {
+    fn drop(&mut self) {
+        drop(self.take());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::task::Wake;
+
+    use super::*;
+
+    struct Number(usize);
+    impl Wake for Number {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    fn entry(number: usize, all: &mut Vec<Arc<Number>>) -> Ready {
+        let it = Arc::new(Number(number));
+        all.push(Arc::clone(&it));
+        Ready::Wake(it.into())
+    }
+
+    fn number(entry: Ready) -> usize {
+        let Ready::Wake(waker) = entry else { panic!("nobody pushed that") };
+        // SAFETY: made from an `Arc` of that type, by `entry`.
+        unsafe { &*waker.data().cast::<Number>() }.0
+    }
+
+    /// Around the ring's end, through its growth, and past the numbers' end.
+    #[test]
+    fn entries_come_out_in_the_order_they_went_in() {
+        let queue = ReadyQueue::default();
+        let start = usize::MAX - 300;
+        queue.head.set(start);
+        queue.tail.set(start);
+        let mut all = Vec::new();
+        let (mut pushed, mut popped) = (0, 0);
+        for round in 0..200 {
+            for _ in 0..round % 7 + 1 {
+                queue.push(entry(pushed, &mut all));
+                pushed += 1;
+            }
+            for _ in 0..round % 5 {
+                assert_eq!(queue.pop().map(number), (popped < pushed).then_some(popped));
+                popped = pushed.min(popped + 1);
+            }
+            assert_eq!((queue.len(), queue.is_empty()), (pushed - popped, pushed == popped));
+        }
+        let rest: Vec<usize> = queue.take().into_iter().map(number).collect();
+        assert_eq!(rest, (popped..pushed).collect::<Vec<_>>());
+        assert!(queue.pop().is_none() && all.iter().all(|entry| Arc::strong_count(entry) == 1));
+    }
+
+    #[test]
+    fn what_is_left_goes_with_the_queue() {
+        let mut all = Vec::new();
+        let queue = ReadyQueue::default();
+        (0..100).for_each(|number| queue.push(entry(number, &mut all)));
+        drop(queue);
+        assert!(all.iter().all(|entry| Arc::strong_count(entry) == 1));
     }
 }

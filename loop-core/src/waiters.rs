@@ -5,6 +5,7 @@
 //! which is why it has no borrow flag ([`Waiters::with`]).
 
 use std::cell::{Cell, UnsafeCell};
+use std::mem::ManuallyDrop;
 use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::task::Waker;
@@ -59,7 +60,7 @@ enum List {
 }
 
 #[derive(Default)]
-pub(crate) struct Waiters(UnsafeCell<List>);
+pub(crate) struct Waiters(UnsafeCell<ManuallyDrop<List>>);
 
 /// One await's place among the waiters: none until it suspends. Whoever has one gives it back with
 /// [`Waiters::leave`] when it goes: a future that outlives many who waited for it keeps none of them.
@@ -71,6 +72,12 @@ impl Waiters {
         // SAFETY: of one thread, as the cell is, and this is private: what the functions below do in here neither drops nor
         // calls anything that is not this file's.
         f(unsafe { &mut *self.0.get() })
+    }
+
+    /// Exchanges the list. The old one is the caller's to drop.
+    #[inline]
+    fn replace(&self, new: List) -> List {
+        self.with(|list| std::mem::replace(list, new))
     }
 
     /// Has the waker woken. An await that polls again keeps its place.
@@ -85,7 +92,7 @@ impl Waiters {
             place.set(Some(id));
             let first = List::One(Entry { id, waiter: Waiter::Task(task) });
             // Forgotten, as it held nothing.
-            return std::mem::forget(self.with(|list| std::mem::replace(list, first)));
+            return std::mem::forget(self.replace(first));
         }
         self.wait_among(place, waker);
     }
@@ -165,8 +172,12 @@ impl Waiters {
     pub(crate) fn notify(&self, finally: &mut Finally<'_>, bind: impl Fn(&dyn Done)) -> bool {
         let inner = finally.inner;
         let told = if inner.is_running() { List::Told { run: inner.run_ticket() } } else { List::Empty };
-        match self.with(|list| std::mem::replace(list, told)) {
-            List::Empty | List::Told { .. } => true,
+        if !self.holds_any() {
+            // As above.
+            std::mem::forget(self.replace(told));
+            return true;
+        }
+        match self.replace(told) {
             List::One(Entry { waiter: Waiter::Task(task), .. }) => {
                 task.wake();
                 true
@@ -206,8 +217,17 @@ impl Waiters {
 
     /// Lets go of everyone, untold.
     pub(crate) fn clear(&self) {
-        let list = self.with(std::mem::take);
-        drop(list);
+        drop(self.replace(List::Empty));
+    }
+}
+
+/// Most have nobody in them when they go, which is seen at a glance.
+impl Drop for Waiters {
+    #[inline]
+    fn drop(&mut self) {
+        if self.holds_any() {
+            self.clear();
+        }
     }
 }
 

@@ -20,9 +20,9 @@ use std::task::{Context as TaskContext, Poll};
 
 use crate::context::Snapshot;
 use crate::error::TaskError;
+use crate::memory;
 use crate::remote::{Node, NodeVTable};
 use crate::shared::Shared;
-use crate::task::memory;
 use crate::task::state::State;
 use crate::waiters::Waiters;
 

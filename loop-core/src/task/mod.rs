@@ -2,7 +2,6 @@
 //!
 //! * `state` — what other threads touch: holders, and the way to the loop;
 //! * `header` — a task in memory, one allocation, header and coroutine together;
-//! * `memory` — the blocks that tasks lie in;
 //! * `waker` — how a task is woken, from here and from elsewhere;
 //! * `step` — one poll, and how a task ends;
 //! * `cancel` — cancellation requests, and who takes them;
@@ -23,7 +22,6 @@ mod fail;
 mod handles;
 mod header;
 mod list;
-mod memory;
 mod span;
 mod state;
 mod step;
@@ -99,7 +97,7 @@ pub(crate) unsafe fn schedule(task: TaskPtr) {
     // SAFETY: the task holds the shared part; on its own thread, a loop that is not null is alive.
     if let Some(inner) = unsafe { (*header.shared).local().as_ref() } {
         local.set(Flag::Scheduled);
-        inner.ready.push(Ready::Task(Scheduled(task)));
+        inner.ready.push_with(|| Ready::Task(Scheduled(task)));
     }
 }
 

@@ -15,11 +15,10 @@ mod heap;
 mod queue;
 
 use std::num::NonZeroU32;
-use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::handle::Handle;
+use crate::handle::CallbackHandle;
 use crate::prefetch::prefetch;
 use crate::task::LocalWaker;
 use heap::Entry;
@@ -47,7 +46,7 @@ pub(crate) struct TimerKey {
 
 /// What happens at the deadline.
 pub(crate) enum Target {
-    Handle(Rc<dyn Handle>),
+    Callback(CallbackHandle),
     /// A task of this thread.
     Task(LocalWaker),
     Waker(Waker),
@@ -129,7 +128,7 @@ impl Timers {
             let sleeper = match &self.slots[entry.slot as usize].target {
                 Some(Target::Task(task)) => Some(task.id()),
                 Some(Target::Waker(waker)) => crate::task::woken_by(waker),
-                Some(Target::Handle(_)) | None => None,
+                Some(Target::Callback(_)) | None => None,
             };
             if let Some(sleeper) = sleeper {
                 each(Duration::from_nanos(entry.when), sleeper);
@@ -321,7 +320,7 @@ mod tests {
         let mut wakers = Vec::new();
         timers.take_due(now, |target| match target {
             Target::Waker(waker) => wakers.push(waker),
-            Target::Task(_) | Target::Handle(_) => panic!("nobody set such a timer"),
+            Target::Task(_) | Target::Callback(_) => panic!("nobody set such a timer"),
         });
         wakers
     }

@@ -1,11 +1,11 @@
-//! Where tasks lie: blocks of a few sizes, which are kept for the tasks that follow.
+//! Where tasks, futures and callbacks lie: blocks of a few sizes, which are kept for those that follow.
 //!
-//! A task is larger than what general allocators have a short way for, and tasks come and go in crowds, so each would cost a
-//! block that is split and merged again. What a thread frees it keeps, up to [`KEPT`] bytes, and hands out again, the block
-//! used last first, as that is in the near caches.
+//! A task is larger than what general allocators have a short way for, and all of these come and go in crowds, so each would
+//! cost a block that is split and merged again. What a thread frees it keeps, up to [`KEPT`] bytes, and hands out again, the
+//! block used last first, as that is in the near caches.
 //!
-//! Invariants: every block comes from the global allocator, with its class's layout ([`block`]), which depends on the task's
-//! type alone. So any thread may free it, and a block that is kept is nobody's. Under Miri and the sanitizer, which are to
+//! Invariants: every block comes from the global allocator, with its class's layout ([`block`]), which depends on the
+//! value's size alone. So any thread may free it, and a block that is kept is nobody's. Under Miri and the sanitizer, which are to
 //! see a use after free, nothing is kept, but for the tests of this file.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
@@ -60,7 +60,7 @@ const fn is_block(layout: Layout) -> bool {
 
 /// Memory for a value, uninitialised.
 #[inline]
-pub(super) fn allocate<T>() -> NonNull<T> {
+pub(crate) fn allocate<T>() -> NonNull<T> {
     let layout = Layout::new::<T>();
     if !is_block(layout) {
         return obtain(layout).cast();
@@ -78,24 +78,34 @@ pub(super) fn allocate<T>() -> NonNull<T> {
 ///
 /// It came from `allocate` for the same type, the value in it is dropped, and nobody uses it any more.
 #[inline]
-pub(super) unsafe fn free<T>(memory: NonNull<T>) {
-    let layout = Layout::new::<T>();
+pub(crate) unsafe fn free<T>(memory: NonNull<T>) {
+    // SAFETY: the caller's.
+    unsafe { free_of(memory.cast(), Layout::new::<T>()) };
+}
+
+/// The same where the type is not known any more.
+///
+/// # Safety
+///
+/// As for [`free`]; the layout is that of the type.
+#[inline]
+pub(crate) unsafe fn free_of(memory: NonNull<u8>, layout: Layout) {
     if !is_block(layout) {
         // SAFETY: of this layout, as `allocate` says.
-        return unsafe { dealloc(memory.as_ptr().cast(), layout) };
+        return unsafe { dealloc(memory.as_ptr(), layout) };
     }
     let class = class(layout);
     // SAFETY: a block of this class, and the caller's.
     unsafe {
         if !BLOCKS.try_with(|blocks| blocks.keep(class, memory.cast())).unwrap_or(false) {
-            dealloc(memory.as_ptr().cast(), block(class));
+            dealloc(memory.as_ptr(), block(class));
         }
     }
 }
 
 /// From the global allocator.
 fn obtain(layout: Layout) -> NonNull<u8> {
-    // SAFETY: a task is never of size zero: it has a header.
+    // SAFETY: of no size is neither a task, which has a header, nor what is counted.
     NonNull::new(unsafe { alloc(layout) }).unwrap_or_else(|| handle_alloc_error(layout))
 }
 
