@@ -245,8 +245,9 @@ impl<T: 'static> LoopFuture<T> {
     ///
     /// [`Error::InvalidState`] where it is done already, and nothing is changed; [`Error::Closed`] where it has
     /// callbacks and its loop is closed: the value is set then all the same.
+    #[inline]
     pub fn set_result(&self, value: T) -> Result<()> {
-        self.complete(State::Value(value))
+        self.complete(|state| *state = State::Value(value))
     }
 
     /// Gives it an error.
@@ -255,7 +256,8 @@ impl<T: 'static> LoopFuture<T> {
     ///
     /// As for [`set_result`](Self::set_result).
     pub fn set_exception(&self, error: impl Into<TaskError>) -> Result<()> {
-        self.complete(State::Error(error.into()))
+        let error = error.into();
+        self.complete(|state| *state = State::Error(error))
     }
 
     /// Cancels it; false where it is done already.
@@ -271,7 +273,7 @@ impl<T: 'static> LoopFuture<T> {
         }
         let cancelled = message.map_or_else(Cancelled::new, Cancelled::with_message);
         // A closed loop cannot run the callbacks; the state is set all the same.
-        let _ = self.complete(State::Error(TaskError::Cancelled(cancelled)));
+        let _ = self.complete(|state| *state = State::Error(TaskError::Cancelled(cancelled)));
         if let Some(thread) = self.cell.thread.take() {
             // It stays, for what comes of it to be dropped here.
             self.cell.thread.set(Some(thread.clone()));
@@ -280,17 +282,24 @@ impl<T: 'static> LoopFuture<T> {
         true
     }
 
-    fn complete(&self, outcome: State<T>) -> Result<()> {
+    /// The outcome is written where it belongs: it is not to be copied.
+    #[inline]
+    fn complete(&self, write: impl FnOnce(&mut State<T>)) -> Result<()> {
         if self.done() {
             return Err(Error::InvalidState("the future is done already"));
         }
-        self.cell.state.replace(outcome);
+        write(&mut self.cell.state.borrow_mut());
+        self.tell()
+    }
+
+    fn tell(&self) -> Result<()> {
         let mut finally = Finally::new(&self.cell.inner);
         let told = self.cell.waiters.notify(&mut finally, |callback| callback.bind_any(&self.clone()));
         finally.end();
         if told { Ok(()) } else { Err(Error::Closed) }
     }
 
+    #[inline]
     fn poll_outcome(
         &self,
         place: &Place,
@@ -359,6 +368,7 @@ impl<T> Unpin for LoopFuture<T> {}
 impl<T: 'static> std::future::Future for LoopFuture<T> {
     type Output = Result<T, TaskError>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Self::Output> {
         if probe::answer::<Self>(&self.cell.waiters, || FutureRef::of_future(&self)) {
             return Poll::Pending;

@@ -174,16 +174,15 @@ impl Inner {
         self.runs.get()
     }
 
-    #[inline]
-    pub(crate) fn run_entry(self: &Rc<Self>, entry: Ready) {
-        match entry {
-            entry if self.debug.get() => self.run_entry_timed(entry),
-            Ready::Task(task) => self.step(task),
-            entry => self.run_entry_now(entry),
-        }
+    /// Runs the next entry, if there is one.
+    #[inline(never)]
+    pub(crate) fn run_next(self: &Rc<Self>) {
+        let Some(entry) = self.ready.pop() else { return };
+        if self.debug.get() { self.run_entry_timed(entry) } else { self.run_entry_now(entry) }
     }
 
-    pub(crate) fn run_entry_now(self: &Rc<Self>, entry: Ready) {
+    #[inline]
+    fn run_entry_now(self: &Rc<Self>, entry: Ready) {
         match entry {
             Ready::Task(task) => self.step(task),
             Ready::Callback(handle) => {

@@ -30,8 +30,11 @@ impl Inner {
         }
         let snapshot = self.ready.len();
         for _ in 0..snapshot {
-            let Some(entry) = self.ready.pop() else { break };
-            self.run_entry(entry);
+            match self.ready.pop_task() {
+                Some(task) if !self.debug.get() => self.step(task),
+                Some(task) => self.run_entry_timed(Ready::Task(task)),
+                None => self.run_next(),
+            }
         }
         self.pace.entries_ran(snapshot);
         if !self.quiet.get() {

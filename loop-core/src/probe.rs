@@ -41,7 +41,13 @@ enum Question {
 
 /// A handle of the loop is polled: it answers what is asked. True where that was all this poll is for.
 #[must_use]
+#[inline]
 pub(crate) fn answer<T>(waiters: &Waiters, who: impl FnOnce() -> FutureRef) -> bool {
+    !matches!(QUESTION.get(), Question::None) && answer_to::<T>(waiters, who)
+}
+
+#[cold]
+fn answer_to<T>(waiters: &Waiters, who: impl FnOnce() -> FutureRef) -> bool {
     match QUESTION.get() {
         Question::None | Question::IsDirect { .. } => false,
         Question::Direct(asked) => {

@@ -95,6 +95,21 @@ impl ReadyQueue {
         Some(unsafe { (*self.slot(head)).assume_init_read() })
     }
 
+    /// The next entry, if it is a task's step. What was put there by one store is read by one load of its width, at once.
+    #[inline]
+    pub(crate) fn pop_task(&self) -> Option<Scheduled> {
+        let head = self.head.get();
+        if head == self.tail.get() {
+            return None;
+        }
+        // SAFETY: it is there; and is not any more, where it is taken.
+        unsafe {
+            let Ready::Task(task) = (*self.slot(head)).assume_init_ref() else { return None };
+            self.head.set(head.wrapping_add(1));
+            Some(std::ptr::read(task))
+        }
+    }
+
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.tail.get().wrapping_sub(self.head.get())

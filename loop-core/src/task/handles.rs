@@ -419,6 +419,7 @@ impl<T> LoopTask<T> {
         outcome.unwrap_or(Err(TaskError::Taken))
     }
 
+    #[inline]
     fn poll_outcome(
         &self,
         wait: &Wait,

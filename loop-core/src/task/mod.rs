@@ -53,12 +53,10 @@ use crate::shared;
 pub(crate) struct Scheduled(TaskPtr);
 
 impl Scheduled {
-    /// Out of the queue, for its step.
+    /// Out of the queue, for its step. It is still said to be there.
     pub(crate) fn into_task(self) -> TaskPtr {
         let task = self.0;
         std::mem::forget(self);
-        // SAFETY: a scheduled task is held.
-        unsafe { task.as_ref() }.local.clear(Flag::Scheduled);
         task
     }
 

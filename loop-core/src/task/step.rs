@@ -47,6 +47,7 @@ impl Inner {
         if !local.has_any([Flag::Done, Flag::Ending]) {
             return self.run_step(task);
         }
+        local.clear(Flag::Scheduled);
         if local.has(Flag::Done) {
             // It ended while it was in the queue: the hold that the loop kept for that goes now.
             // SAFETY: the loop's hold, given up once: the flag was set.
@@ -67,9 +68,10 @@ impl Inner {
         let header = unsafe { task.as_ref() };
         let local = &header.local;
         if local.has(Flag::Cancel) && !local.has(Flag::Started) {
+            local.clear(Flag::Scheduled);
             return self.stepped(task, Ok(false));
         }
-        local.change([Flag::Fresh], [Flag::Started, Flag::Running]);
+        local.change([Flag::Scheduled, Flag::Fresh], [Flag::Started, Flag::Running]);
         let result = {
             let _current = Current::enter(self, task);
             let scope = Scoped::enter(header);
