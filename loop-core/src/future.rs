@@ -221,21 +221,28 @@ impl<T: 'static> LoopFuture<T> {
     /// # Errors
     ///
     /// As for [`result`](Self::result).
+    #[inline]
     pub fn take_result(&self) -> Result<T, TaskError> {
         let mut state = self.cell.state.borrow_mut();
-        match &*state {
-            State::Pending => return Err(TaskError::NotReady),
-            State::Taken => return Err(TaskError::Taken),
-            State::Error(error) => {
-                self.cell.retrieved.set(true);
-                return Err(error.clone());
-            }
-            State::Value(_) => {}
+        if !matches!(*state, State::Value(_)) {
+            return Err(self.no_value(&state));
         }
         self.cell.retrieved.set(true);
         match std::mem::replace(&mut *state, State::Taken) {
             State::Value(value) => Ok(value),
             _ => Err(TaskError::Taken),
+        }
+    }
+
+    #[cold]
+    fn no_value(&self, state: &State<T>) -> TaskError {
+        match state {
+            State::Pending => TaskError::NotReady,
+            State::Error(error) => {
+                self.cell.retrieved.set(true);
+                error.clone()
+            }
+            State::Value(_) | State::Taken => TaskError::Taken,
         }
     }
 
@@ -299,6 +306,7 @@ impl<T: 'static> LoopFuture<T> {
         if told { Ok(()) } else { Err(Error::Closed) }
     }
 
+    /// Small enough to become a part of the coroutine that awaits, where the outcome need not be copied.
     #[inline]
     fn poll_outcome(
         &self,
@@ -306,27 +314,31 @@ impl<T: 'static> LoopFuture<T> {
         context: &mut TaskContext<'_>,
         take: impl FnOnce(&Self) -> Result<T, TaskError>,
     ) -> Poll<Result<T, TaskError>> {
-        let (is_foreign, asked_to_end) = with_running(|running| match running {
-            Some(inner) => (!Rc::ptr_eq(inner, &self.cell.inner), inner.is_asked_to_end()),
-            None => (false, false),
-        });
+        let is_foreign = with_running(|running| running.is_some_and(|inner| !Rc::ptr_eq(inner, &self.cell.inner)));
         if is_foreign {
             return Poll::Ready(Err(TaskError::WrongLoop));
         }
-        if self.done() {
-            if place.get().is_some() && asked_to_end {
+        if !self.done() {
+            self.wait(place, context);
+            return Poll::Pending;
+        }
+        if place.get().is_some() {
+            if cancellation::is_pending() {
                 return cancellation::withhold(context);
             }
             // Whoever waited was told, and has no place any more.
             place.set(None);
-            return Poll::Ready(take(self));
         }
+        Poll::Ready(take(self))
+    }
+
+    #[inline(never)]
+    fn wait(&self, place: &Place, context: &TaskContext<'_>) {
         self.cell.waiters.wait(place, context.waker());
-        if asked_to_end {
+        if cancellation::is_pending() {
             // Whoever was to set it learns of it; the request itself goes on outward.
             self.cancel();
         }
-        Poll::Pending
     }
 
     /// Calls a function with the future when it is done, through the ready queue, in the context that is current now:

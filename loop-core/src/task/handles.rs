@@ -453,12 +453,17 @@ impl<T> LoopTask<T> {
             wait.place.set(None);
             return Poll::Ready(outcome);
         }
+        self.wait(wait, context, asked_to_end);
+        Poll::Pending
+    }
+
+    #[inline(never)]
+    fn wait(&self, wait: &Wait, context: &TaskContext<'_>, asked_to_end: bool) {
         if asked_to_end && let Some(request) = cancellation::take() {
             wait.forwarded.set(true);
             self.task.cancel_with(request.message());
         }
-        header.waiters.wait(&wait.place, context.waker());
-        Poll::Pending
+        self.task.header().waiters.wait(&wait.place, context.waker());
     }
 
     /// Why the task that polls now cannot await this one.
@@ -496,6 +501,7 @@ impl<T> Unpin for LoopTask<T> {}
 impl<T> std::future::Future for LoopTask<T> {
     type Output = Result<T, TaskError>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Self::Output> {
         if probe::answer::<Self>(&self.task.header().waiters, || self.task.clone().into()) {
             return Poll::Pending;
