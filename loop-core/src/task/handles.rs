@@ -351,8 +351,9 @@ pub struct LoopTask<T> {
 struct Wait {
     /// Where it waits, once it has suspended.
     place: Place,
-    /// The awaiting task's request was passed on to the awaited one.
-    forwarded: Cell<bool>,
+    /// Whether the awaiting task's request was passed on to the awaited one: not 0. As wide as its place, because a handle
+    /// with padding is moved in pieces that are not what was stored.
+    forwarded: Cell<usize>,
 }
 
 impl<T> LoopTask<T> {
@@ -404,6 +405,7 @@ impl<T> LoopTask<T> {
     /// # Errors
     ///
     /// As for [`result`](Self::result).
+    #[inline]
     pub fn take_outcome(&self) -> Result<T, TaskError> {
         let header = self.task.header();
         if header.local.has(Flag::Orphaned) {
@@ -413,10 +415,22 @@ impl<T> LoopTask<T> {
             return Err(TaskError::NotReady);
         }
         header.local.set(Flag::Retrieved);
-        let mut outcome: Option<Result<T, TaskError>> = None;
-        // SAFETY: done, held, on its thread, and of output T, so `outcome` is what the vtable wants.
-        unsafe { (header.vtable().take)(self.task.as_ptr(), (&raw mut outcome).cast()) };
-        outcome.unwrap_or(Err(TaskError::Taken))
+        // SAFETY: done, held, and on its thread.
+        let lent: Option<NonNull<()>> = unsafe { (header.vtable().lend)(self.task.as_ptr()) };
+        let Some(outcome) = lent else { return Err(TaskError::Taken) };
+        let outcome = outcome.cast::<Result<T, TaskError>>();
+        // SAFETY: the task's output is T. A value is moved out, and nobody looks at its place again, as it is not given back.
+        unsafe {
+            match outcome.as_ref() {
+                Ok(value) => Ok(std::ptr::read(value)),
+                // An error stays: a failed task fails each time it is awaited.
+                Err(error) => {
+                    let error = error.clone();
+                    header.local.give_back();
+                    Err(error)
+                }
+            }
+        }
     }
 
     #[inline]
@@ -443,7 +457,7 @@ impl<T> LoopTask<T> {
             }
             let outcome = take(self);
             if let Err(TaskError::Cancelled(cancelled)) = &outcome
-                && wait.forwarded.take()
+                && wait.forwarded.take() != 0
             {
                 // It ended by our own request, passed on: the request goes on outward.
                 cancellation::raise(cancelled);
@@ -460,7 +474,7 @@ impl<T> LoopTask<T> {
     #[inline(never)]
     fn wait(&self, wait: &Wait, context: &TaskContext<'_>, asked_to_end: bool) {
         if asked_to_end && let Some(request) = cancellation::take() {
-            wait.forwarded.set(true);
+            wait.forwarded.set(1);
             self.task.cancel_with(request.message());
         }
         self.task.header().waiters.wait(&wait.place, context.waker());

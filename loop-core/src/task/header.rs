@@ -11,6 +11,7 @@
 
 use std::cell::{Cell, UnsafeCell};
 use std::future::Future;
+use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::panic::Location;
 use std::pin::Pin;
@@ -157,9 +158,8 @@ pub(crate) struct TaskVTable {
     pub(crate) replace: unsafe fn(TaskPtr, Option<TaskError>),
     /// The error that the outcome is, if it is one.
     pub(crate) error: unsafe fn(TaskPtr) -> Option<TaskError>,
-    /// Moves the outcome out, into an `Option<Result<T, TaskError>>`. An error stays, as a clone.
-    pub(crate) take: unsafe fn(TaskPtr, *mut ()),
-    /// Takes the outcome out for a look: a `*mut Result<T, TaskError>`, to be given back with `give_back`.
+    /// Takes the outcome out, for good or for a look: a `*mut Result<T, TaskError>`, which stays where it is, and may be
+    /// given back with `give_back`.
     pub(crate) lend: unsafe fn(TaskPtr) -> Option<NonNull<()>>,
     /// Frees the memory, the stage being empty; any thread.
     pub(crate) free: unsafe fn(TaskPtr),
@@ -181,19 +181,24 @@ pub(crate) struct TaskCell<F: Future> {
     stage: UnsafeCell<Stage<F>>,
 }
 
-/// Puts an outcome into the empty stage when it goes, also where a destructor unwinds.
-struct Fill<F: Future> {
+/// Puts an outcome into the empty stage when it goes, also where a destructor unwinds. It is given as what it is made of:
+/// put together, it would be copied.
+struct Fill<V, F: Future, M: FnOnce(V) -> Outcome<F>> {
     task: TaskPtr,
-    outcome: Option<Outcome<F>>,
+    made_of: ManuallyDrop<V>,
+    make: ManuallyDrop<M>,
+    of: PhantomData<F>,
 }
 
-impl<F: Future> Drop for Fill<F> {
+impl<V, F: Future, M: FnOnce(V) -> Outcome<F>> Drop for Fill<V, F, M> {
+    #[inline]
     fn drop(&mut self) {
-        let Some(outcome) = self.outcome.take() else { return };
+        // SAFETY: taken once, here.
+        let (made_of, make) = unsafe { (ManuallyDrop::take(&mut self.made_of), ManuallyDrop::take(&mut self.make)) };
         // SAFETY: the task is held by whoever ends it. The stage is empty, as a task ends once.
         unsafe {
             debug_assert!(self.task.as_ref().local.held.get() == Held::Nothing);
-            (*TaskCell::<F>::stage(self.task)).outcome = ManuallyDrop::new(outcome);
+            (*TaskCell::<F>::stage(self.task)).outcome = ManuallyDrop::new(make(made_of));
             self.task.as_ref().local.held.set(Held::Outcome);
         }
     }
@@ -205,7 +210,6 @@ impl<F: Future> TaskCell<F> {
         poll: Self::poll,
         replace: Self::replace,
         error: Self::error,
-        take: Self::take,
         lend: Self::lend,
         free: Self::free,
         name: std::any::type_name::<F>,
@@ -266,31 +270,43 @@ impl<F: Future> TaskCell<F> {
             match Pin::new_unchecked(&mut *(*Self::stage(task)).coroutine).poll(context) {
                 Poll::Pending => false,
                 Poll::Ready(value) => {
-                    Self::fill(task, Some(Ok(value)));
+                    Self::fill(task, value, Ok);
                     true
                 }
             }
         }
     }
 
-    /// Drops what is in the stage and puts this outcome in its place, or nothing.
-    unsafe fn fill(task: TaskPtr, outcome: Option<Outcome<F>>) {
+    /// Drops what is in the stage and puts this outcome in its place.
+    #[inline]
+    unsafe fn fill<V>(task: TaskPtr, made_of: V, make: impl FnOnce(V) -> Outcome<F>) {
+        let _fill =
+            Fill { task, made_of: ManuallyDrop::new(made_of), make: ManuallyDrop::new(make), of: PhantomData::<F> };
+        // SAFETY: the caller's.
+        unsafe { Self::clear(task) };
+    }
+
+    /// Drops what is in the stage.
+    #[inline]
+    unsafe fn clear(task: TaskPtr) {
         // SAFETY: the caller's. What is dropped is dropped in place, pinned, once, as it is not said to be there any more.
         unsafe {
-            let held = task.as_ref().local.held.replace(Held::Nothing);
-            let fill = Fill::<F> { task, outcome };
-            match held {
+            match task.as_ref().local.held.replace(Held::Nothing) {
                 Held::Coroutine => ManuallyDrop::drop(&mut (*Self::stage(task)).coroutine),
                 Held::Outcome => ManuallyDrop::drop(&mut (*Self::stage(task)).outcome),
                 Held::Nothing => {}
             }
-            drop(fill);
         }
     }
 
     unsafe fn replace(task: TaskPtr, error: Option<TaskError>) {
         // SAFETY: the caller's.
-        unsafe { Self::fill(task, error.map(Err)) };
+        unsafe {
+            match error {
+                Some(error) => Self::fill(task, error, Err),
+                None => Self::clear(task),
+            }
+        }
     }
 
     unsafe fn error(task: TaskPtr) -> Option<TaskError> {
@@ -300,25 +316,6 @@ impl<F: Future> TaskCell<F> {
                 return None;
             }
             (*(*Self::stage(task)).outcome).as_ref().err().cloned()
-        }
-    }
-
-    unsafe fn take(task: TaskPtr, out: *mut ()) {
-        // SAFETY: the caller's; `out` is what the vtable says. An outcome is there, and is moved out once.
-        unsafe {
-            let local = &task.as_ref().local;
-            if local.held.get() != Held::Outcome {
-                return;
-            }
-            let out = &mut *out.cast::<Option<Outcome<F>>>();
-            // Errors stay: a failed task fails each time it is awaited.
-            *out = Some(match &*(*Self::stage(task)).outcome {
-                Err(error) => Err(error.clone()),
-                Ok(_) => {
-                    local.held.set(Held::Nothing);
-                    ManuallyDrop::take(&mut (*Self::stage(task)).outcome)
-                }
-            });
         }
     }
 

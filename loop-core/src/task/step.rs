@@ -71,10 +71,12 @@ impl Inner {
             local.clear(Flag::Scheduled);
             return self.stepped(task, Ok(false));
         }
+        // Looked at before the flags are written: a look at a part of what was just written waits for it.
+        let is_traced = local.has(Flag::Traced);
         local.change([Flag::Scheduled, Flag::Fresh], [Flag::Started, Flag::Running]);
         let result = {
             let _current = Current::enter(self, task);
-            let scope = Scoped::enter(header);
+            let scope = Scoped::enter(header, is_traced);
             let result = catch_unwind(AssertUnwindSafe(|| {
                 // SAFETY: the task is held by the loop for this step; the vtable is its own.
                 unsafe {
@@ -150,7 +152,7 @@ impl Inner {
         // SAFETY: held by the caller.
         let header = unsafe { task.as_ref() };
         let _current = Current::enter(self, task);
-        let scope = Scoped::enter(header);
+        let scope = Scoped::enter(header, header.local.has(Flag::Traced));
         finally.run(
             // SAFETY: the task is held, and this is its thread.
             || unsafe { (header.vtable().replace)(task, error) },
@@ -201,10 +203,10 @@ struct Scoped {
 
 impl Scoped {
     #[inline]
-    fn enter(header: &Header) -> Self {
+    fn enter(header: &Header, is_traced: bool) -> Self {
         // Most tasks have neither extras nor a span.
         let snapshot = if header.has_extras() { header.take_context() } else { None };
-        let span = if header.local.has(Flag::Traced) { header.enter_span() } else { None };
+        let span = if is_traced { header.enter_span() } else { None };
         Self { before: context::swap(snapshot), span }
     }
 
