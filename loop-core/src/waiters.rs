@@ -64,7 +64,34 @@ pub(crate) struct Waiters(UnsafeCell<ManuallyDrop<List>>);
 
 /// One await's place among the waiters: none until it suspends. Whoever has one gives it back with
 /// [`Waiters::leave`] when it goes: a future that outlives many who waited for it keeps none of them.
-pub(crate) type Place = Cell<Option<CallbackId>>;
+///
+/// In the same word there is room for a mark of the await's own.
+#[derive(Default)]
+pub(crate) struct Place(Cell<u64>);
+
+impl Place {
+    const MARK: u64 = 1 << 63;
+
+    #[inline]
+    pub(crate) fn get(&self) -> Option<CallbackId> {
+        NonZeroU64::new(self.0.get() & !Self::MARK).map(CallbackId)
+    }
+
+    #[inline]
+    pub(crate) fn set(&self, id: Option<CallbackId>) {
+        self.0.set(self.0.get() & Self::MARK | id.map_or(0, |id| id.0.get()));
+    }
+
+    pub(crate) fn mark(&self) {
+        self.0.set(self.0.get() | Self::MARK);
+    }
+
+    pub(crate) fn take_mark(&self) -> bool {
+        let marked = self.0.get();
+        self.0.set(marked & !Self::MARK);
+        marked & Self::MARK != 0
+    }
+}
 
 impl Waiters {
     #[inline]
@@ -133,7 +160,8 @@ impl Waiters {
     /// An await is gone.
     #[inline]
     pub(crate) fn leave(&self, place: &Place) {
-        if let Some(id) = place.take() {
+        if let Some(id) = place.get() {
+            place.set(None);
             self.remove(id);
         }
     }

@@ -342,18 +342,9 @@ impl fmt::Debug for TaskRef {
 /// awaits cancels this one and waits for it.
 pub struct LoopTask<T> {
     task: TaskRef,
-    wait: Wait,
-    _value: PhantomData<T>,
-}
-
-/// What one await of a task went through so far.
-#[derive(Default)]
-struct Wait {
-    /// Where it waits, once it has suspended.
+    /// Where this handle's await waits, once it has suspended. Marked if the awaiting task's request was passed on to this one.
     place: Place,
-    /// Whether the awaiting task's request was passed on to the awaited one: not 0. As wide as its place, because a handle
-    /// with padding is moved in pieces that are not what was stored.
-    forwarded: Cell<usize>,
+    _value: PhantomData<T>,
 }
 
 impl<T> LoopTask<T> {
@@ -361,7 +352,7 @@ impl<T> LoopTask<T> {
     ///
     /// The task's coroutine has the output `T`.
     pub(crate) unsafe fn new(task: TaskRef) -> Self {
-        Self { task, wait: Wait::default(), _value: PhantomData }
+        Self { task, place: Place::default(), _value: PhantomData }
     }
 
     /// The task without its type.
@@ -436,7 +427,7 @@ impl<T> LoopTask<T> {
     #[inline]
     fn poll_outcome(
         &self,
-        wait: &Wait,
+        place: &Place,
         context: &mut TaskContext<'_>,
         take: impl FnOnce(&Self) -> Result<T, TaskError>,
     ) -> Poll<Result<T, TaskError>> {
@@ -452,32 +443,32 @@ impl<T> LoopTask<T> {
             return Poll::Ready(Err(TaskError::Abandoned));
         }
         if self.task.done() {
-            if wait.place.get().is_some() && asked_to_end {
+            if place.get().is_some() && asked_to_end {
                 return cancellation::withhold(context);
             }
             let outcome = take(self);
             if let Err(TaskError::Cancelled(cancelled)) = &outcome
-                && wait.forwarded.take() != 0
+                && place.take_mark()
             {
                 // It ended by our own request, passed on: the request goes on outward.
                 cancellation::raise(cancelled);
                 return cancellation::withhold(context);
             }
             // Whoever waited was told, and has no place any more.
-            wait.place.set(None);
+            place.set(None);
             return Poll::Ready(outcome);
         }
-        self.wait(wait, context, asked_to_end);
+        self.wait(place, context, asked_to_end);
         Poll::Pending
     }
 
     #[inline(never)]
-    fn wait(&self, wait: &Wait, context: &TaskContext<'_>, asked_to_end: bool) {
+    fn wait(&self, place: &Place, context: &TaskContext<'_>, asked_to_end: bool) {
         if asked_to_end && let Some(request) = cancellation::take() {
-            wait.forwarded.set(1);
+            place.mark();
             self.task.cancel_with(request.message());
         }
-        self.task.header().waiters.wait(&wait.place, context.waker());
+        self.task.header().waiters.wait(place, context.waker());
     }
 
     /// Why the task that polls now cannot await this one.
@@ -499,13 +490,13 @@ impl<T> std::ops::Deref for LoopTask<T> {
 
 impl<T> Clone for LoopTask<T> {
     fn clone(&self) -> Self {
-        Self { task: self.task.clone(), wait: Wait::default(), _value: PhantomData }
+        Self { task: self.task.clone(), place: Place::default(), _value: PhantomData }
     }
 }
 
 impl<T> Drop for LoopTask<T> {
     fn drop(&mut self) {
-        self.task.header().waiters.leave(&self.wait.place);
+        self.task.header().waiters.leave(&self.place);
     }
 }
 
@@ -520,7 +511,7 @@ impl<T> std::future::Future for LoopTask<T> {
         if probe::answer::<Self>(&self.task.header().waiters, || self.task.clone().into()) {
             return Poll::Pending;
         }
-        self.poll_outcome(&self.wait, context, Self::take_outcome)
+        self.poll_outcome(&self.place, context, Self::take_outcome)
     }
 }
 
@@ -528,12 +519,12 @@ impl<T> std::future::Future for LoopTask<T> {
 #[must_use = "futures do nothing unless awaited"]
 pub struct Outcome<'a, T> {
     task: &'a LoopTask<T>,
-    wait: Wait,
+    place: Place,
 }
 
 impl<T> Drop for Outcome<'_, T> {
     fn drop(&mut self) {
-        self.task.header().waiters.leave(&self.wait.place);
+        self.task.header().waiters.leave(&self.place);
     }
 }
 
@@ -544,7 +535,7 @@ impl<T: Clone> std::future::Future for Outcome<'_, T> {
         if probe::answer::<Self>(&self.task.task.header().waiters, || self.task.task.clone().into()) {
             return Poll::Pending;
         }
-        self.task.poll_outcome(&self.wait, context, LoopTask::result)
+        self.task.poll_outcome(&self.place, context, LoopTask::result)
     }
 }
 
@@ -553,7 +544,7 @@ impl<'a, T: Clone> IntoFuture for &'a LoopTask<T> {
     type IntoFuture = Outcome<'a, T>;
 
     fn into_future(self) -> Outcome<'a, T> {
-        Outcome { task: self, wait: Wait::default() }
+        Outcome { task: self, place: Place::default() }
     }
 }
 
