@@ -65,12 +65,24 @@ impl Arrived {
     fn next(&mut self) -> Option<Completion> {
         let place = self.list.get_mut(self.next)?;
         let completion = Completion { op: place.op, event: std::mem::replace(&mut place.event, Event::Resume) };
+        self.advance();
+        Some(completion)
+    }
+
+    /// The next one, if it is the event that has nothing to be moved.
+    fn next_resume(&mut self) -> Option<OpKey> {
+        let next = self.list.get(self.next)?;
+        let key = matches!(next.event, Event::Resume).then_some(next.op)?;
+        self.advance();
+        Some(key)
+    }
+
+    fn advance(&mut self) {
         self.next += 1;
         if self.next == self.list.len() {
             self.list.clear();
             self.next = 0;
         }
-        Some(completion)
     }
 }
 
@@ -176,14 +188,15 @@ impl Inner {
 
     /// A completion's entry came up.
     pub(crate) fn dispatch_completion(self: &Rc<Self>) {
+        let resumed = self.arrived.borrow_mut().next_resume();
+        if let Some(key) = resumed {
+            return match self.sink_of(key) {
+                Some(sink) => sink.resume(self, key),
+                None => self.settle(key, Event::Resume),
+            };
+        }
         let Some(Completion { op: key, event }) = self.arrived.borrow_mut().next() else { return };
-        let sink = self.with_driver(|driver| match driver.ops.target_mut(key) {
-            Some(Target::Sink(sink)) => Some(Rc::clone(sink)),
-            Some(Target::Loose(sink)) => sink.upgrade(),
-            _ => None,
-        });
-        match sink.flatten() {
-            Some(sink) if matches!(event, Event::Resume) => sink.resume(self, key),
+        match self.sink_of(key) {
             Some(sink) => {
                 let op = match &event {
                     Event::Final(_) => self.with_driver(|driver| driver.land(key)).flatten().map(|landed| landed.0),
@@ -193,6 +206,16 @@ impl Inner {
             }
             None => self.settle(key, event),
         }
+    }
+
+    /// What takes the operation's events, if it is not a future.
+    fn sink_of(&self, key: OpKey) -> Option<Rc<dyn Sink>> {
+        let sink = self.with_driver(|driver| match driver.ops.target_mut(key) {
+            Some(Target::Sink(sink)) => Some(Rc::clone(sink)),
+            Some(Target::Loose(sink)) => sink.upgrade(),
+            _ => None,
+        });
+        sink.flatten()
     }
 
     /// An event of an operation that a future waits for, or nobody.
