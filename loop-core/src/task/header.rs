@@ -370,3 +370,55 @@ impl Header {
         task.as_ptr().cast()
     }
 }
+
+#[cfg(all(test, feature = "testing", not(loom)))]
+mod tests {
+    use std::future::{Future, poll_fn, ready};
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use crate::{EventLoop, TaskError, testing::VirtualBackend};
+
+    /// Ends at once, with something that is to be freed, and perhaps unwinds when it is dropped.
+    struct Ends(bool);
+
+    impl Future for Ends {
+        type Output = Vec<u8>;
+        fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Vec<u8>> {
+            Poll::Ready(vec![7; 100])
+        }
+    }
+
+    impl Drop for Ends {
+        fn drop(&mut self) {
+            assert!(!self.0, "as it was meant to");
+        }
+    }
+
+    /// For Miri: what is put into the stage, and taken out of it, is there once.
+    #[test]
+    fn outcomes_are_put_in_place_and_moved_out_once() {
+        let lp = EventLoop::new(Box::new(VirtualBackend::new()));
+        let task = lp.create_task(Ends(false)).unwrap();
+        assert_eq!(lp.run_until_complete(async { (&task).await }).unwrap().unwrap(), [7; 100]);
+        assert_eq!(lp.run_until_complete(task.clone()).unwrap().unwrap(), [7; 100]);
+        assert!(matches!(task.take_outcome(), Err(TaskError::Taken)));
+        // Nobody takes these.
+        drop(lp.create_task(Ends(false)).unwrap());
+        let forgotten = lp.create_task(Ends(false)).unwrap();
+        lp.run_until_complete(ready(())).unwrap();
+        assert!(forgotten.done());
+        // A value that is there when the destructor unwinds goes; an error can be had again and again.
+        let failed = lp.create_task(Ends(true)).unwrap();
+        for _ in 0..2 {
+            let outcome = lp.run_until_complete(async { (&failed).await }).unwrap();
+            assert!(matches!(outcome, Err(TaskError::Panicked(_))));
+            assert!(matches!(failed.take_outcome(), Err(TaskError::Panicked(_))));
+        }
+        // One that never ends, dropped with its loop.
+        let pending = lp.create_task(poll_fn(|_| Poll::<Vec<u8>>::Pending)).unwrap();
+        lp.run_until_complete(ready(())).unwrap();
+        lp.close().unwrap();
+        assert!(matches!(pending.take_outcome(), Err(TaskError::Abandoned)));
+    }
+}
