@@ -95,6 +95,9 @@ impl Inner {
         if waits && !self.shared.word.try_sleep() {
             wait = Wait::Now;
         }
+        if waits {
+            self.ready.rest();
+        }
         let result = self.poll_backend(wait);
         self.watches.move_due(&self.ready);
         if waits || self.shared.queue.has_nodes() {

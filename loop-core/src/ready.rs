@@ -44,6 +44,9 @@ pub(crate) enum Ready {
 /// The capacity that it begins with.
 const FIRST: usize = 64;
 
+/// A capacity that is kept while there is nothing to do.
+const KEPT: usize = 1024;
+
 #[derive(Default)]
 pub(crate) struct ReadyQueue {
     /// Numbers of entries, counted from the loop's beginning: their places are the last bits.
@@ -125,11 +128,23 @@ impl ReadyQueue {
         std::iter::from_fn(|| self.pop()).collect()
     }
 
+    /// There is nothing to do for a while: what a crowd needed is given back.
+    #[inline]
+    pub(crate) fn rest(&self) {
+        if self.slots().len() > KEPT && self.is_empty() {
+            self.set_capacity(KEPT);
+        }
+    }
+
     /// Twice as much room.
     #[cold]
     #[inline(never)]
     fn grow(&self) {
-        let capacity = FIRST.max(2 * self.slots().len());
+        self.set_capacity(FIRST.max(2 * self.slots().len()));
+    }
+
+    /// A power of two, and room for all that are there.
+    fn set_capacity(&self, capacity: usize) {
         let mut ring = Box::new_uninit_slice(capacity);
         let (head, tail) = (self.head.get(), self.tail.get());
         let mut number = head;
@@ -197,6 +212,20 @@ mod tests {
         let rest: Vec<usize> = queue.take().into_iter().map(number).collect();
         assert_eq!(rest, (popped..pushed).collect::<Vec<_>>());
         assert!(queue.pop().is_none() && all.iter().all(|entry| Arc::strong_count(entry) == 1));
+    }
+
+    #[test]
+    fn room_for_a_crowd_is_given_back() {
+        let mut all = Vec::new();
+        let queue = ReadyQueue::default();
+        (0..5000).for_each(|number| queue.push(entry(number, &mut all)));
+        queue.rest();
+        assert_eq!(queue.slots().len(), 8192, "there is something to do");
+        (0..5000).for_each(|expected| assert_eq!(queue.pop().map(number), Some(expected)));
+        queue.rest();
+        assert_eq!(queue.slots().len(), KEPT);
+        queue.push(entry(5000, &mut all));
+        assert_eq!(queue.pop().map(number), Some(5000));
     }
 
     #[test]
