@@ -24,8 +24,8 @@ const CLASSES: usize = 64;
 
 const ALIGN: usize = 16;
 
-/// How much a thread keeps, in bytes.
-const KEPT: usize = if cfg!(all(any(miri, loop_sanitizer), not(test))) { 0 } else { 512 * 1024 };
+/// How much a thread keeps, in bytes: some twenty thousand tasks, for those who start ten thousand at once again and again.
+const KEPT: usize = if cfg!(all(any(miri, loop_sanitizer), not(test))) { 0 } else { 4 * 1024 * 1024 };
 
 /// A block that is kept.
 struct Free {
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn no_more_is_kept_than_so_much() {
         type Large = [u64; 127];
-        let taken: Vec<_> = (0..2 * 512).map(|_| allocate::<Large>()).collect();
+        let taken: Vec<_> = (0..KEPT / 512).map(|_| allocate::<Large>()).collect();
         // SAFETY: from above, each once.
         taken.into_iter().for_each(|memory| unsafe { free(memory) });
         let kept = BLOCKS.with(|blocks| blocks.bytes.get());
