@@ -26,7 +26,7 @@ use crate::ready::{Ready, ReadyQueue};
 use crate::running::{RunningSlot, is_any_running};
 use crate::shared::{AnchorPool, Shared};
 use crate::task::{TaskList, TaskPtr};
-use crate::timers::{Target, TimerKey, Timers};
+use crate::timers::{Target, TimerKey, Timers, nanos};
 
 pub(crate) struct Inner {
     pub(crate) shared: Arc<Shared>,
@@ -305,7 +305,9 @@ impl Inner {
         self.quiet.set(false);
     }
 
-    pub(crate) fn insert_timer(&self, when: Duration, target: Target) -> TimerKey {
+    /// The time is in nanoseconds.
+    #[inline]
+    pub(crate) fn insert_timer(&self, when: u64, target: Target) -> TimerKey {
         self.quiet.set(false);
         self.timers.borrow_mut().insert(when, target)
     }
@@ -332,7 +334,7 @@ impl Inner {
     ) -> Result<TimerHandle> {
         self.check_open()?;
         let handle = Callback::handle(function, scope, source);
-        let key = self.insert_timer(when, Target::Callback(handle.clone()));
+        let key = self.insert_timer(nanos(when), Target::Callback(handle.clone()));
         Ok(TimerHandle::new(handle, key, when, Rc::clone(self)))
     }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::cancellation;
 use crate::event_loop::EventLoop;
 use crate::inner::Inner;
+use crate::task::LocalWaker;
 use crate::timers::{Target, TimerKey, nanos};
 
 /// Waits until a time on the loop's clock: made by [`EventLoop::sleep_until`]. The timer is set at the first poll, and
@@ -58,8 +59,10 @@ impl Future for Sleep {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let Some(key) = self.key else {
-            let target = Target::of(context.waker());
-            let key = self.inner.insert_timer(self.when(), target);
+            let key = match LocalWaker::of(context.waker()) {
+                Some(task) => self.inner.insert_timer(self.when, Target::Task(task)),
+                None => self.inner.insert_timer(self.when, Target::Waker(context.waker().clone())),
+            };
             self.key = Some(key);
             return Poll::Pending;
         };

@@ -14,7 +14,7 @@
 mod heap;
 mod queue;
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -37,11 +37,23 @@ const BATCH: usize = 16;
 /// How late a crowd may be, to be woken at once.
 const SLACK: Duration = Duration::from_micros(64);
 
-/// Names one timer; stale once it fired or was cancelled.
+/// Names one timer; stale once it fired or was cancelled. One word: the slot's generation above, the slot below.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TimerKey {
-    slot: u32,
-    generation: NonZeroU32,
+pub(crate) struct TimerKey(NonZeroU64);
+
+impl TimerKey {
+    fn new(slot: u32, generation: NonZeroU32) -> Self {
+        // Not zero, as its upper half is not.
+        Self(NonZeroU64::new(u64::from(generation.get()) << 32 | u64::from(slot)).unwrap_or(NonZeroU64::MIN))
+    }
+
+    fn slot(self) -> u32 {
+        self.0.get() as u32
+    }
+
+    fn generation(self) -> u32 {
+        (self.0.get() >> 32) as u32
+    }
 }
 
 /// What happens at the deadline.
@@ -87,7 +99,17 @@ pub(crate) fn nanos(when: Duration) -> u64 {
 }
 
 impl Timers {
-    pub(crate) fn insert(&mut self, when: Duration, target: Target) -> TimerKey {
+    /// Sets a timer, in nanoseconds.
+    #[inline]
+    pub(crate) fn insert(&mut self, when: u64, target: Target) -> TimerKey {
+        let (key, place) = self.place(when);
+        // Forgotten, as there was nothing.
+        std::mem::forget(place.replace(target));
+        key
+    }
+
+    /// A timer without a target, and the place for that, where there is none.
+    fn place(&mut self, when: u64) -> (TimerKey, &mut Option<Target>) {
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
@@ -95,29 +117,28 @@ impl Timers {
                 u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 timers")
             }
         };
-        let entry = &mut self.slots[slot as usize];
-        entry.target = Some(target);
-        let generation = entry.generation;
         if self.sequence == u32::MAX {
             self.renumber();
         }
         self.sequence += 1;
-        self.queue.push(Entry { when: nanos(when), sequence: self.sequence, slot });
-        TimerKey { slot, generation }
+        self.queue.push(Entry::new(when, self.sequence, slot));
+        let entry = &mut self.slots[slot as usize];
+        debug_assert!(entry.target.is_none());
+        (TimerKey::new(slot, entry.generation), &mut entry.target)
     }
 
     /// Whether the timer is still to come.
     pub(crate) fn is_set(&self, key: TimerKey) -> bool {
-        let slot = &self.slots[key.slot as usize];
-        slot.generation == key.generation && slot.target.is_some()
+        let slot = &self.slots[key.slot() as usize];
+        slot.generation.get() == key.generation() && slot.target.is_some()
     }
 
     /// Whether the timer is still to come with this waker; none where it is not to come any more.
     pub(crate) fn wakes(&self, key: TimerKey, waker: &Waker) -> Option<bool> {
-        let slot = &self.slots[key.slot as usize];
+        let slot = &self.slots[key.slot() as usize];
         match &slot.target {
-            Some(Target::Task(old)) if slot.generation == key.generation => Some(old.is_of(waker)),
-            Some(Target::Waker(old)) if slot.generation == key.generation => Some(old.will_wake(waker)),
+            Some(Target::Task(old)) if slot.generation.get() == key.generation() => Some(old.is_of(waker)),
+            Some(Target::Waker(old)) if slot.generation.get() == key.generation() => Some(old.will_wake(waker)),
             _ => None,
         }
     }
@@ -125,7 +146,7 @@ impl Timers {
     /// The tasks that timers wake, as far as they are known, by number, with their times.
     pub(crate) fn each_sleeper(&self, mut each: impl FnMut(Duration, u64)) {
         for entry in self.queue.iter() {
-            let sleeper = match &self.slots[entry.slot as usize].target {
+            let sleeper = match &self.slots[entry.slot() as usize].target {
                 Some(Target::Task(task)) => Some(task.id()),
                 Some(Target::Waker(waker)) => crate::task::woken_by(waker),
                 Some(Target::Callback(_)) | None => None,
@@ -138,27 +159,26 @@ impl Timers {
 
     /// Gives a timer that is still to come another target; the old one comes back.
     pub(crate) fn retarget(&mut self, key: TimerKey, target: Target) -> Target {
-        let slot = &mut self.slots[key.slot as usize];
+        let slot = &mut self.slots[key.slot() as usize];
         match &mut slot.target {
-            Some(place) if slot.generation == key.generation => std::mem::replace(place, target),
+            Some(place) if slot.generation.get() == key.generation() => std::mem::replace(place, target),
             _ => target,
         }
     }
 
     /// Takes the timer back, if it is still to come, and gives what it held.
     pub(crate) fn cancel(&mut self, key: TimerKey) -> Option<Target> {
-        let slot = &mut self.slots[key.slot as usize];
-        if slot.generation != key.generation {
+        let slot = &self.slots[key.slot() as usize];
+        if slot.generation.get() != key.generation() || slot.target.is_none() {
             return None;
         }
-        let target = slot.target.take()?;
-        if self.queue.drop_last(|last| last.slot == key.slot) {
+        if self.queue.drop_last(|last| last.slot() == key.slot()) {
             // It was set last and is far off, as a time limit that was kept: it need not stay.
-            self.retire(key.slot);
+            self.retire(key.slot());
         } else {
             self.cancelled += 1;
         }
-        Some(target)
+        self.slots[key.slot() as usize].target.take()
     }
 
     /// Compacts when there are too many cancelled entries.
@@ -186,7 +206,7 @@ impl Timers {
         let Self { queue, slots, .. } = self;
         let mut live = 0;
         queue.until::<{ 4 * CROWD }>(first.saturating_add(nanos(SLACK)), |entry| {
-            live += usize::from(slots[entry.slot as usize].target.is_some());
+            live += usize::from(slots[entry.slot() as usize].target.is_some());
             live == CROWD
         })
     }
@@ -195,7 +215,7 @@ impl Timers {
         self.tidy();
         loop {
             let entry = self.queue.first()?;
-            let (when, slot) = (entry.when, entry.slot);
+            let (when, slot) = (entry.when, entry.slot());
             if self.slots[slot as usize].target.is_some() {
                 return Some(Duration::from_nanos(when));
             }
@@ -217,7 +237,7 @@ impl Timers {
                 && entry.when <= now
             {
                 self.queue.pop();
-                due[count] = entry.slot;
+                due[count] = entry.slot();
                 count += 1;
             }
             let due = &due[..count];
@@ -245,8 +265,8 @@ impl Timers {
     pub(crate) fn clear(&mut self) -> Vec<Target> {
         let mut targets = Vec::new();
         while let Some(entry) = self.queue.pop() {
-            targets.extend(self.slots[entry.slot as usize].target.take());
-            self.retire(entry.slot);
+            targets.extend(self.slots[entry.slot() as usize].target.take());
+            self.retire(entry.slot());
         }
         self.cancelled = 0;
         targets
@@ -260,11 +280,11 @@ impl Timers {
     fn compact(&mut self) {
         let Self { queue, slots, free, cancelled, .. } = self;
         queue.retain(|entry| {
-            let slot = &mut slots[entry.slot as usize];
+            let slot = &mut slots[entry.slot() as usize];
             let live = slot.target.is_some();
             if !live {
                 slot.age();
-                free.push(entry.slot);
+                free.push(entry.slot());
             }
             live
         });
@@ -275,12 +295,12 @@ impl Timers {
     #[cold]
     fn renumber(&mut self) {
         let mut entries: Vec<Entry> = self.queue.iter().collect();
-        entries.sort_unstable_by_key(|entry| entry.sequence);
+        entries.sort_unstable_by_key(|entry| entry.sequence());
         self.queue = Queue::default();
         self.sequence = 0;
         for entry in entries {
             self.sequence += 1;
-            self.queue.push(Entry { sequence: self.sequence, ..entry });
+            self.queue.push(Entry::new(entry.when, self.sequence, entry.slot()));
         }
     }
 
@@ -315,6 +335,10 @@ mod tests {
         (count.clone(), Target::Waker(count.into()))
     }
 
+    fn set(timers: &mut Timers, when: Duration, target: Target) -> TimerKey {
+        timers.insert(nanos(when), target)
+    }
+
     /// The wakers of the timers that are due.
     fn due(timers: &mut Timers, now: Duration) -> Vec<Waker> {
         let mut wakers = Vec::new();
@@ -329,13 +353,13 @@ mod tests {
     #[test]
     fn cancelled_timers_are_compacted() {
         let mut timers = Timers::default();
-        let keys: Vec<TimerKey> = (0..101).map(|n| timers.insert(ms(n + 1), counter().1)).collect();
+        let keys: Vec<TimerKey> = (0..101).map(|n| set(&mut timers, ms(n + 1), counter().1)).collect();
         for key in &keys[1..] {
             assert!(timers.cancel(*key).is_some());
         }
         // The last one has gone at once.
         assert_eq!((timers.next_deadline(), timers.queue.len()), (Some(ms(1)), 100));
-        timers.insert(ms(500), counter().1);
+        set(&mut timers, ms(500), counter().1);
         assert_eq!((timers.next_deadline(), timers.queue.len(), timers.cancelled), (Some(ms(1)), 2, 0));
         assert!(timers.cancel(keys[0]).is_some());
         assert_eq!((timers.next_deadline(), timers.queue.len()), (Some(ms(500)), 1));
@@ -346,7 +370,7 @@ mod tests {
     fn a_crowd_waits_for_its_last() {
         let us = Duration::from_micros;
         let mut timers = Timers::default();
-        let set = |timers: &mut Timers, micros| timers.insert(us(micros), counter().1);
+        let set = |timers: &mut Timers, micros| set(timers, us(micros), counter().1);
         let keys = [10, 20, 30].map(|at| set(&mut timers, at));
         set(&mut timers, 5000);
         assert_eq!(timers.next_wake(), Some(us(10)));
@@ -368,7 +392,7 @@ mod tests {
         let counts: Vec<Arc<Count>> = (0..10)
             .map(|_| {
                 let (count, target) = counter();
-                timers.insert(ms(7), target);
+                set(&mut timers, ms(7), target);
                 count
             })
             .collect();
@@ -385,10 +409,10 @@ mod tests {
     #[test]
     fn a_stale_key_cancels_nothing() {
         let mut timers = Timers::default();
-        let first = timers.insert(ms(1), counter().1);
+        let first = set(&mut timers, ms(1), counter().1);
         assert_eq!(due(&mut timers, ms(1)).len(), 1);
-        let second = timers.insert(ms(2), counter().1);
-        assert_eq!(first.slot, second.slot);
+        let second = set(&mut timers, ms(2), counter().1);
+        assert_eq!(first.slot(), second.slot());
         assert!(timers.cancel(first).is_none());
         assert!(timers.is_set(second) && !timers.is_set(first));
         assert_eq!(timers.cancelled, 0);
@@ -405,7 +429,7 @@ mod tests {
                 match action {
                     0..=4 => {
                         let (count, target) = counter();
-                        let key = timers.insert(ms(now + value), target);
+                        let key = set(&mut timers, ms(now + value), target);
                         model.push((now + value, step, key, count));
                     }
                     5..=7 if !model.is_empty() => {

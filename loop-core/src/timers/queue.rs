@@ -213,11 +213,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn entry(when: u64, sequence: u32) -> Entry {
-        Entry { when, sequence, slot: sequence }
+        Entry::new(when, sequence, sequence)
     }
 
     fn by_order(entry: &Entry) -> (u64, u32) {
-        (entry.when, entry.sequence)
+        (entry.when, entry.sequence())
     }
 
     /// The invariants of the file's head.
@@ -261,7 +261,7 @@ mod tests {
         assert!(queue.runs.is_empty() && queue.limit > 5000);
         queue.push(entry(8, 5000));
         check(&queue);
-        let order: Vec<u32> = std::iter::from_fn(|| queue.pop()).map(|entry| entry.sequence).collect();
+        let order: Vec<u32> = std::iter::from_fn(|| queue.pop()).map(|entry| entry.sequence()).collect();
         assert!(order.is_sorted() && order.len() == 5001);
     }
 
@@ -288,8 +288,8 @@ mod tests {
                             now = expected.when;
                         }
                     }
-                    7 => if queue.drop_last(|last| last.sequence == sequence) {
-                        model.retain(|entry| entry.sequence != sequence);
+                    7 => if queue.drop_last(|last| last.sequence() == sequence) {
+                        model.retain(|entry| entry.sequence() != sequence);
                     },
                     8 => {
                         let last = now.saturating_add(1 << spread);
@@ -300,8 +300,8 @@ mod tests {
                         prop_assert!(seen.len() == count || seen.len() > 3, "{} of {}", seen.len(), count);
                     }
                     _ => {
-                        queue.retain(|entry| u64::from(entry.sequence) % 3 != amount % 3);
-                        model.retain(|entry| u64::from(entry.sequence) % 3 != amount % 3);
+                        queue.retain(|entry| u64::from(entry.sequence()) % 3 != amount % 3);
+                        model.retain(|entry| u64::from(entry.sequence()) % 3 != amount % 3);
                     }
                 }
                 check(&queue);
