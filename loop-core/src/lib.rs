@@ -33,6 +33,7 @@
 //! | one turn of the loop: the whole of it | `pass`, with `ready` (the queue) and `pace` (when to look at the kernel) |
 //! | the loop from outside, from inside, from other threads | [`event_loop`](EventLoop), `inner`, [`loop_handle`](LoopHandle) |
 //! | what is queued | [`handle`](Handle), [`future`](Future), [`task`](Task), `waiters` and `done` (who is told) |
+//! | what that lies in | `memory` (blocks that are used again), `counted` (a pointer into them) |
 //! | cancelling | [`catch_cancelled`]; [`cancellation`] for whoever writes an await |
 //! | time | `timers`, [`sleep`](Sleep), [`delay`](Delay) |
 //! | other threads | `remote` (the queue and the wake word), `shared`, `concurrent` ([`ConcurrentFuture`]) |
@@ -57,9 +58,10 @@
 //! # Unsafe code
 //!
 //! It is in few files, each of which opens with the invariants it keeps: the task's memory (`task`), the remote queue, the
-//! operation table, buffers lent to the kernel, the running loop's slot, and two lists that do without a borrow flag (the
-//! ready queue, who waits for a future or task). loom models the parts that threads share;
-//! `testing::CheckedBackend` watches every operation of a test run.
+//! operation table, buffers lent to the kernel, the running loop's slot, blocks that are used again and the pointer that
+//! counts them (`memory`, `counted`), the way of a thread's outcome (`concurrent`), and two lists that do without a borrow flag
+//! (the ready queue, who waits for a future or task). loom models the parts that threads share; Miri runs the tests of
+//! the rest, and `testing::CheckedBackend` watches every operation of a test run.
 
 mod address;
 mod asyncgen;
