@@ -1,7 +1,8 @@
 //! A counted pointer of one thread, like [`Rc`](std::rc::Rc), to what comes and goes in crowds: futures and callbacks of the
 //! loop. What it points to lies in the blocks of [`memory`](crate::memory), which `Rc` has no way to ask for.
 //!
-//! Invariant: the count is that of the pointers there are; the last one drops the value and gives the block up.
+//! Invariants: the count is that of the pointers there are, and a bit that says where the memory is from; the last one drops
+//! the value and gives the memory up there.
 
 use std::alloc::Layout;
 use std::cell::Cell;
@@ -19,6 +20,9 @@ pub(crate) struct Place<T: ?Sized> {
     value: T,
 }
 
+/// Of the count: the memory is not a block that is used again.
+const APART: usize = 1 << (usize::BITS - 1);
+
 pub(crate) struct Counted<T: ?Sized> {
     place: NonNull<Place<T>>,
     owns: PhantomData<Place<T>>,
@@ -31,6 +35,14 @@ impl<T> Counted<T> {
         let place = memory::allocate::<Place<T>>();
         // SAFETY: memory for it.
         unsafe { place.write(Place { count: Cell::new(1), value: make() }) };
+        Self { place, owns: PhantomData }
+    }
+
+    /// The same in memory that is not kept afterwards: see [`memory::allocate_apart`].
+    pub(crate) fn apart_with(make: impl FnOnce() -> T) -> Self {
+        let place = memory::allocate_apart::<Place<T>>();
+        // SAFETY: memory for it.
+        unsafe { place.write(Place { count: Cell::new(APART | 1), value: make() }) };
         Self { place, owns: PhantomData }
     }
 
@@ -102,17 +114,19 @@ impl<T: ?Sized> Drop for Counted<T> {
     fn drop(&mut self) {
         let count = &self.place().count;
         count.set(count.get() - 1);
-        if count.get() == 0 {
-            /// Gives the block up also where the value's destructor unwinds.
-            struct Block(NonNull<u8>, Layout);
+        if count.get() & !APART == 0 {
+            /// Gives the memory up also where the value's destructor unwinds.
+            struct Block(NonNull<u8>, Layout, bool);
             impl Drop for Block {
                 #[inline]
                 fn drop(&mut self) {
-                    // SAFETY: of this layout, from `allocate`, once; the value is gone.
-                    unsafe { memory::free_of(self.0, self.1) };
+                    // SAFETY: of this layout, from where it says, once; the value is gone.
+                    unsafe {
+                        if self.2 { memory::free_apart(self.0, self.1) } else { memory::free_of(self.0, self.1) }
+                    };
                 }
             }
-            let _block = Block(self.place.cast(), Layout::for_value(self.place()));
+            let _block = Block(self.place.cast(), Layout::for_value(self.place()), count.get() == APART);
             // SAFETY: nobody else points to it any more.
             unsafe { (&raw mut (*self.place.as_ptr()).value).drop_in_place() };
         }
@@ -138,6 +152,17 @@ mod tests {
         let first = Counted::new_with(|| Rc::clone(&value));
         let second = first.clone();
         assert!(first.ptr_eq(&second) && !first.ptr_eq(&Counted::new_with(|| Rc::clone(&value))));
+        drop(first);
+        assert_eq!((Rc::strong_count(&value), **second), (2, 7));
+        drop(second);
+        assert_eq!(Rc::strong_count(&value), 1);
+    }
+
+    #[test]
+    fn memory_that_is_apart_is_given_up_like_any_other() {
+        let value = Rc::new(7);
+        let first = Counted::apart_with(|| Rc::clone(&value));
+        let second = first.clone();
         drop(first);
         assert_eq!((Rc::strong_count(&value), **second), (2, 7));
         drop(second);

@@ -135,14 +135,17 @@ impl<T: 'static> LoopFuture<T> {
     #[track_caller]
     fn with(inner: &Rc<Inner>, thread: Option<ConcurrentFuture<T>>) -> Self {
         let source = Location::caller();
-        let cell = Counted::new_with(|| FutureCell {
+        let is_apart = thread.is_some();
+        let make = || FutureCell {
             inner: Rc::clone(inner),
             state: RefCell::new(State::Pending),
             waiters: Waiters::default(),
             thread: Cell::new(thread),
             retrieved: Cell::new(false),
             source,
-        });
+        };
+        // A job comes and goes with an allocation of its own.
+        let cell = if is_apart { Counted::apart_with(make) } else { Counted::new_with(make) };
         Self { cell, place: Place::default() }
     }
 

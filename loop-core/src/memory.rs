@@ -103,6 +103,22 @@ pub(crate) unsafe fn free_of(memory: NonNull<u8>, layout: Layout) {
     }
 }
 
+/// Memory for a value that is not to be kept: for what goes together with much that comes from elsewhere, among which
+/// blocks that stay would lie as islands.
+pub(crate) fn allocate_apart<T>() -> NonNull<T> {
+    obtain(Layout::new::<T>()).cast()
+}
+
+/// Gives that up.
+///
+/// # Safety
+///
+/// As for [`free_of`], for what came from `allocate_apart`.
+pub(crate) unsafe fn free_apart(memory: NonNull<u8>, layout: Layout) {
+    // SAFETY: the caller's.
+    unsafe { dealloc(memory.as_ptr(), layout) };
+}
+
 /// From the global allocator.
 fn obtain(layout: Layout) -> NonNull<u8> {
     // SAFETY: of no size is neither a task, which has a header, nor what is counted.
