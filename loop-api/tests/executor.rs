@@ -43,6 +43,15 @@ impl Gate {
     }
 }
 
+/// A result whose end is counted.
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 /// A pool of some threads, as it is and as the loop takes it.
 fn pool(threads: usize) -> (ThreadPoolExecutor, Arc<dyn Executor>) {
     let pool = ThreadPoolExecutor::builder().max_workers(threads).build().unwrap();
@@ -275,12 +284,6 @@ fn cancelling_the_future_of_a_running_job_ends_the_wait_and_not_the_job() {
 /// EXEC-11.
 #[test]
 fn a_result_that_comes_after_the_close_is_dropped() {
-    struct Counted(Arc<AtomicUsize>);
-    impl Drop for Counted {
-        fn drop(&mut self) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
     let lp = new_event_loop().unwrap();
     let (_pool, executor) = pool(1);
     let ((gate, job), dropped) = (Gate::new(), Arc::new(AtomicUsize::new(0)));
@@ -522,12 +525,6 @@ fn a_threads_future_can_be_wrapped_twice() {
 /// EXEC-11: outcomes on their way, delivered or not, cancelled meanwhile or not, when the loop closes.
 #[test]
 fn outcomes_that_race_with_the_close_are_dropped_once() {
-    struct Counted(Arc<AtomicUsize>);
-    impl Drop for Counted {
-        fn drop(&mut self) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
     const JOBS: usize = 12;
     let (_pool, executor) = pool(3);
     for round in 0..100 {
