@@ -162,24 +162,19 @@ impl Waiters {
     pub(crate) fn leave(&self, place: &Place) {
         if let Some(id) = place.get() {
             place.set(None);
-            self.remove(id);
+            self.remove_callback(id);
         }
-    }
-
-    /// Takes someone off, and says whether they were there.
-    #[inline(never)]
-    fn remove(&self, id: CallbackId) -> bool {
-        let waiter = self.with(|list| list.remove(id));
-        waiter.is_some()
     }
 
     pub(crate) fn add_callback(&self, id: CallbackId, handle: Rc<dyn Done>) {
         self.push(Entry { id, waiter: Waiter::Callback(handle) });
     }
 
-    /// Takes a callback off, unless it is gone already.
+    /// Takes a callback, or whoever else has this number, off; false where it is gone already.
+    #[inline(never)]
     pub(crate) fn remove_callback(&self, id: CallbackId) -> bool {
-        self.remove(id)
+        let waiter = self.with(|list| list.remove(id));
+        waiter.is_some()
     }
 
     fn push(&self, entry: Entry) {
@@ -201,7 +196,7 @@ impl Waiters {
         let inner = finally.inner;
         let told = if inner.is_running() { List::Told { run: inner.run_ticket() } } else { List::Empty };
         if !self.holds_any() {
-            // As above.
+            // Forgotten, as it held nothing.
             std::mem::forget(self.replace(told));
             return true;
         }
