@@ -2,13 +2,22 @@
 //!
 //! Wakers are woken, and callbacks queued, in one order, as asyncio has one list for both. What is told, or let go of, is
 //! taken out of the list first: no user code runs while the list is looked at, and so nothing that could look at it again,
-//! which is why it has no borrow flag ([`Waiters::with`]).
+//! which is why it has no borrow flag ([`Waiters::crowd`]).
+//!
+//! Nearly always it is one task of this thread that waits. So a list is one word, and that task is all there is in it; whoever
+//! else comes gets a crowd in memory of its own. Invariants:
+//!
+//! * a task that is alone in the word has the id [`CallbackId::ALONE`], also when a crowd comes about; nobody else has it, as
+//!   a list that told everyone, or let go of everyone, is one that nobody waits for again;
+//! * a crowd is never empty but for those that left, and is in the order of its ids.
 
-use std::cell::{Cell, UnsafeCell};
-use std::mem::ManuallyDrop;
+use std::cell::Cell;
 use std::num::NonZeroU64;
+use std::ptr;
 use std::rc::Rc;
 use std::task::Waker;
+
+use smallvec::SmallVec;
 
 use crate::done::Done;
 use crate::exception::{ExceptionContext, Finally};
@@ -20,10 +29,13 @@ use crate::task::LocalWaker;
 pub struct CallbackId(NonZeroU64);
 
 impl CallbackId {
+    /// Of a task that waits alone. The least, and so the first of a crowd.
+    const ALONE: Self = Self(NonZeroU64::MIN);
+
     pub(crate) fn next() -> Self {
-        thread_local!(static NEXT: Cell<NonZeroU64> = const { Cell::new(NonZeroU64::MIN) });
-        let id = NEXT.get();
-        NEXT.set(id.saturating_add(1));
+        thread_local!(static LAST: Cell<NonZeroU64> = const { Cell::new(CallbackId::ALONE.0) });
+        let id = LAST.get().saturating_add(1);
+        LAST.set(id);
         Self(id)
     }
 }
@@ -42,25 +54,28 @@ enum Waiter {
     Gone,
 }
 
-/// Nearly always none or one, which costs no allocation.
+/// Those that left are taken out when they are more than half.
 #[derive(Default)]
-enum List {
-    #[default]
-    Empty,
-    One(Entry),
-    /// In the order of their ids. Those that left are taken out when they are more than half.
-    Many {
-        entries: Vec<Entry>,
-        gone: usize,
-    },
-    /// Everyone was told, during this run of the loop.
-    Told {
-        run: u64,
-    },
+struct Crowd {
+    entries: SmallVec<[Entry; 1]>,
+    gone: usize,
 }
 
+/// What a word stands for.
+enum List {
+    /// Nobody came, or everyone was told.
+    Nobody,
+    Task(LocalWaker),
+    Crowd(Box<Crowd>),
+}
+
+/// A [`List`]: null, or a pointer to a task; or, as its last bits say, to a crowd; or the run during which everyone was told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(transparent)]
+struct Word(*mut ());
+
 #[derive(Default)]
-pub(crate) struct Waiters(UnsafeCell<ManuallyDrop<List>>);
+pub(crate) struct Waiters(Cell<Word>);
 
 /// One await's place among the waiters: none until it suspends. Whoever has one gives it back with
 /// [`Waiters::leave`] when it goes: a future that outlives many who waited for it keeps none of them.
@@ -93,48 +108,100 @@ impl Place {
     }
 }
 
+impl Default for Word {
+    fn default() -> Self {
+        Self(ptr::null_mut())
+    }
+}
+
+impl Word {
+    const CROWD: usize = 1;
+    const TOLD: usize = 2;
+    const TAGS: u32 = 2;
+
+    fn task(task: LocalWaker) -> Self {
+        Self(task.into_raw())
+    }
+
+    fn crowd(crowd: Box<Crowd>) -> Self {
+        Self(Box::into_raw(crowd).cast::<()>().map_addr(|address| address | Self::CROWD))
+    }
+
+    fn told(run: u64) -> Self {
+        Self(ptr::without_provenance_mut((run as usize) << Self::TAGS | Self::TOLD))
+    }
+
+    fn tag(self) -> usize {
+        self.0.addr() & ((1 << Self::TAGS) - 1)
+    }
+
+    fn is_task(self) -> bool {
+        self.tag() == 0 && !self.0.is_null()
+    }
+
+    /// The task that it stands for, to look at while it stays where it is.
+    fn as_task(&self) -> Option<&LocalWaker> {
+        // SAFETY: a `LocalWaker` is the pointer that it is made of.
+        self.is_task().then(|| unsafe { &*ptr::from_ref(&self.0).cast() })
+    }
+
+    /// Whether there is anyone.
+    #[inline]
+    fn holds_any(self) -> bool {
+        self.tag() != Self::TOLD && !self.0.is_null()
+    }
+
+    fn as_crowd(self) -> Option<*mut Crowd> {
+        (self.tag() == Self::CROWD).then(|| self.0.map_addr(|address| address & !Self::CROWD).cast())
+    }
+
+    /// # Safety
+    ///
+    /// The word is the caller's, who has taken it out, and is used once.
+    unsafe fn into_list(self) -> List {
+        // SAFETY: the caller's; a word holds what its tag says.
+        unsafe {
+            match self.as_crowd() {
+                Some(crowd) => List::Crowd(Box::from_raw(crowd)),
+                None if self.is_task() => List::Task(LocalWaker::from_raw(self.0)),
+                None => List::Nobody,
+            }
+        }
+    }
+}
+
 impl Waiters {
-    #[inline]
-    fn with<R>(&self, f: impl FnOnce(&mut List) -> R) -> R {
-        // SAFETY: of one thread, as the cell is, and this is private: what the functions below do in here neither drops nor
-        // calls anything that is not this file's.
-        f(unsafe { &mut *self.0.get() })
-    }
-
-    /// Exchanges the list. The old one is the caller's to drop.
-    #[inline]
-    fn replace(&self, new: List) -> List {
-        self.with(|list| std::mem::replace(list, new))
-    }
-
     /// Has the waker woken. An await that polls again keeps its place.
     #[inline]
     pub(crate) fn wait(&self, place: &Place, waker: &Waker) {
         // Nearly always it is the first to wait, for the first time, in a task of this thread.
-        if place.get().is_none()
-            && !self.holds_any()
+        if self.0.get() == Word::default()
+            && place.get().is_none()
             && let Some(task) = LocalWaker::of(waker)
         {
-            let id = CallbackId::next();
-            place.set(Some(id));
-            let first = List::One(Entry { id, waiter: Waiter::Task(task) });
-            // Forgotten, as it held nothing.
-            return std::mem::forget(self.replace(first));
+            place.set(Some(CallbackId::ALONE));
+            return self.0.set(Word::task(task));
         }
         self.wait_among(place, waker);
     }
 
     #[inline(never)]
     fn wait_among(&self, place: &Place, waker: &Waker) {
+        let word = self.0.get();
+        if place.get() == Some(CallbackId::ALONE) && word.as_task().is_some_and(|task| task.is_of(waker)) {
+            return;
+        }
         if let Some(id) = place.get() {
-            let waits = self.with(|list| {
-                list.find(id).map(|entry| match &entry.waiter {
-                    Waiter::Task(task) => task.is_of(waker),
-                    Waiter::Waker(old) => old.will_wake(waker),
-                    Waiter::Callback(_) | Waiter::Gone => false,
+            let waits = word.holds_any().then(|| {
+                self.crowd(|crowd| {
+                    crowd.find(id).map(|entry| match &entry.waiter {
+                        Waiter::Task(task) => task.is_of(waker),
+                        Waiter::Waker(old) => old.will_wake(waker),
+                        Waiter::Callback(_) | Waiter::Gone => false,
+                    })
                 })
             });
-            match waits {
+            match waits.flatten() {
                 Some(true) => return,
                 Some(false) => {}
                 None => place.set(None),
@@ -146,15 +213,31 @@ impl Waiters {
             None => Waiter::Waker(waker.clone()),
         };
         let old = match place.get() {
-            Some(id) => self.with(|list| list.find_mut(id).map(|entry| std::mem::replace(&mut entry.waiter, waiter))),
+            Some(id) => self.crowd(|crowd| crowd.find(id).map(|entry| std::mem::replace(&mut entry.waiter, waiter))),
             None => {
                 let id = CallbackId::next();
                 place.set(Some(id));
-                self.push(Entry { id, waiter });
+                self.crowd(|crowd| crowd.entries.push(Entry { id, waiter }));
                 None
             }
         };
         drop(old);
+    }
+
+    /// The crowd, which comes about if there is none: of whom was alone, or, for the caller to add to, of nobody.
+    fn crowd<R>(&self, f: impl FnOnce(&mut Crowd) -> R) -> R {
+        let crowd = self.0.get().as_crowd().unwrap_or_else(|| {
+            let mut crowd = Box::<Crowd>::default();
+            // SAFETY: taken out here.
+            if let List::Task(task) = unsafe { self.0.take().into_list() } {
+                crowd.entries.push(Entry { id: CallbackId::ALONE, waiter: Waiter::Task(task) });
+            }
+            self.0.set(Word::crowd(crowd));
+            self.0.get().as_crowd().expect("it was just made")
+        });
+        // SAFETY: of one thread, as the cell is, and this is private: what the functions here do with a crowd neither drops
+        // nor calls anything that is not this file's.
+        f(unsafe { &mut *crowd })
     }
 
     /// An await is gone.
@@ -167,26 +250,27 @@ impl Waiters {
     }
 
     pub(crate) fn add_callback(&self, id: CallbackId, handle: Rc<dyn Done>) {
-        self.push(Entry { id, waiter: Waiter::Callback(handle) });
+        self.crowd(|crowd| crowd.entries.push(Entry { id, waiter: Waiter::Callback(handle) }));
     }
 
     /// Takes a callback, or whoever else has this number, off; false where it is gone already.
     #[inline(never)]
     pub(crate) fn remove_callback(&self, id: CallbackId) -> bool {
-        let waiter = self.with(|list| list.remove(id));
-        waiter.is_some()
-    }
-
-    fn push(&self, entry: Entry) {
-        self.with(|list| match list {
-            List::Empty | List::Told { .. } => *list = List::One(entry),
-            List::Many { entries, .. } => entries.push(entry),
-            List::One(_) => {
-                if let List::One(first) = std::mem::take(list) {
-                    *list = List::Many { entries: vec![first, entry], gone: 0 };
-                }
+        let word = self.0.get();
+        if word.is_task() {
+            if id == CallbackId::ALONE {
+                self.clear();
             }
-        });
+            return id == CallbackId::ALONE;
+        }
+        if word.as_crowd().is_none() {
+            return false;
+        }
+        let (removed, is_over) = self.crowd(|crowd| (crowd.remove(id), crowd.entries.is_empty()));
+        if is_over {
+            self.clear();
+        }
+        removed.is_some()
     }
 
     /// Tells everyone, through the ready queue: nobody runs before this returns. False where there was a callback
@@ -194,53 +278,54 @@ impl Waiters {
     #[inline]
     pub(crate) fn notify(&self, finally: &mut Finally<'_>, bind: impl Fn(&dyn Done)) -> bool {
         let inner = finally.inner;
-        let told = if inner.is_running() { List::Told { run: inner.run_ticket() } } else { List::Empty };
-        if !self.holds_any() {
-            // Forgotten, as it held nothing.
-            std::mem::forget(self.replace(told));
+        let told = if inner.is_running() { Word::told(inner.run_ticket()) } else { Word::default() };
+        let word = self.0.replace(told);
+        if !word.holds_any() {
             return true;
         }
-        match self.replace(told) {
-            List::One(Entry { waiter: Waiter::Task(task), .. }) => {
+        // SAFETY: taken out.
+        match unsafe { word.into_list() } {
+            List::Task(task) => {
                 task.wake();
                 true
             }
-            others => others.tell(finally, &bind),
+            List::Crowd(crowd) => crowd.tell(finally, &bind),
+            List::Nobody => true,
         }
     }
 
     /// The numbers of the tasks that wait, as far as they are known.
     pub(crate) fn awaiters(&self) -> Vec<u64> {
-        self.with(|list| {
-            let entries = match list {
-                List::Empty | List::Told { .. } => &[][..],
-                List::One(entry) => std::slice::from_ref(entry),
-                List::Many { entries, .. } => entries,
-            };
-            let awaiter = |entry: &Entry| match &entry.waiter {
-                Waiter::Task(task) => Some(task.id()),
-                Waiter::Waker(waker) => crate::task::woken_by(waker),
-                Waiter::Callback(callback) => callback.awaiter(),
-                Waiter::Gone => None,
-            };
-            entries.iter().filter_map(awaiter).collect()
-        })
+        let word = self.0.get();
+        if let Some(task) = word.as_task() {
+            return vec![task.id()];
+        }
+        let awaiter = |entry: &Entry| match &entry.waiter {
+            Waiter::Task(task) => Some(task.id()),
+            Waiter::Waker(waker) => crate::task::woken_by(waker),
+            Waiter::Callback(callback) => callback.awaiter(),
+            Waiter::Gone => None,
+        };
+        // SAFETY: as in `crowd`.
+        let crowd = word.as_crowd().map(|crowd| unsafe { &*crowd });
+        crowd.into_iter().flat_map(|crowd| crowd.entries.iter().filter_map(awaiter)).collect()
     }
 
     /// Whether everyone was told during this run.
     pub(crate) fn told_in(&self, run: u64) -> bool {
-        self.with(|list| matches!(list, List::Told { run: told } if *told == run))
+        self.0.get() == Word::told(run)
     }
 
     /// Whether there is anyone to let go of.
     #[inline]
     pub(crate) fn holds_any(&self) -> bool {
-        self.with(|list| matches!(list, List::One(_) | List::Many { .. }))
+        self.0.get().holds_any()
     }
 
     /// Lets go of everyone, untold.
     pub(crate) fn clear(&self) {
-        drop(self.replace(List::Empty));
+        // SAFETY: taken out.
+        drop(unsafe { self.0.take().into_list() });
     }
 }
 
@@ -254,61 +339,33 @@ impl Drop for Waiters {
     }
 }
 
-impl List {
-    fn position(entries: &[Entry], id: CallbackId) -> Option<usize> {
-        entries.binary_search_by_key(&id, |entry| entry.id).ok()
-    }
-
-    fn find(&self, id: CallbackId) -> Option<&Entry> {
-        match self {
-            Self::One(entry) if entry.id == id => Some(entry),
-            Self::Many { entries, .. } => Some(&entries[Self::position(entries, id)?]),
-            _ => None,
-        }
-    }
-
-    fn find_mut(&mut self, id: CallbackId) -> Option<&mut Entry> {
-        match self {
-            Self::One(entry) if entry.id == id => Some(entry),
-            Self::Many { entries, .. } => {
-                let place = Self::position(entries, id)?;
-                Some(&mut entries[place])
-            }
-            _ => None,
-        }
+impl Crowd {
+    fn find(&mut self, id: CallbackId) -> Option<&mut Entry> {
+        let place = self.entries.binary_search_by_key(&id, |entry| entry.id).ok()?;
+        Some(&mut self.entries[place])
     }
 
     fn remove(&mut self, id: CallbackId) -> Option<Waiter> {
-        let found = std::mem::replace(&mut self.find_mut(id)?.waiter, Waiter::Gone);
-        match self {
-            Self::Many { entries, gone } => {
-                *gone += 1;
-                if *gone * 2 > entries.len() {
-                    entries.retain(|entry| !matches!(entry.waiter, Waiter::Gone));
-                    *gone = 0;
-                }
-            }
-            _ => *self = Self::Empty,
+        let found = std::mem::replace(&mut self.find(id)?.waiter, Waiter::Gone);
+        if matches!(found, Waiter::Gone) {
+            return None;
         }
-        (!matches!(found, Waiter::Gone)).then_some(found)
+        self.gone += 1;
+        if self.gone * 2 > self.entries.len() {
+            self.entries.retain(|entry| !matches!(entry.waiter, Waiter::Gone));
+            self.gone = 0;
+        }
+        Some(found)
     }
-}
 
-impl List {
     /// Tells everyone. False where there was a callback that the loop, being closed, could not take.
     #[inline(never)]
     fn tell(self, finally: &mut Finally<'_>, bind: &dyn Fn(&dyn Done)) -> bool {
-        match self {
-            Self::Empty | Self::Told { .. } => true,
-            Self::One(entry) => entry.waiter.tell(finally, bind),
-            Self::Many { entries, .. } => {
-                let mut all = true;
-                for entry in entries {
-                    all &= entry.waiter.tell(finally, bind);
-                }
-                all
-            }
+        let mut all = true;
+        for entry in self.entries {
+            all &= entry.waiter.tell(finally, bind);
         }
+        all
     }
 }
 
@@ -330,5 +387,85 @@ impl Waiter {
             Self::Gone => {}
         }
         true
+    }
+}
+
+#[cfg(all(test, feature = "testing", not(loom)))]
+mod tests {
+    use std::cell::RefCell;
+    use std::future::poll_fn;
+    use std::task::Poll;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::EventLoop;
+    use crate::testing::VirtualBackend;
+
+    /// The wakers of some tasks that wait for nothing, and their numbers.
+    fn wakers(lp: &EventLoop, count: usize) -> Vec<(u64, Waker)> {
+        let wakers = Rc::new(RefCell::new(Vec::new()));
+        let tasks: Vec<_> = (0..count)
+            .map(|_| {
+                let wakers = Rc::clone(&wakers);
+                let wait = poll_fn(move |context| {
+                    wakers.borrow_mut().push(context.waker().clone());
+                    Poll::<()>::Pending
+                });
+                lp.create_task(wait).unwrap()
+            })
+            .collect();
+        lp.run_until_complete(lp.sleep_for(std::time::Duration::ZERO)).unwrap();
+        tasks.iter().map(|task| task.id()).zip(wakers.take()).collect()
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Wait { place: usize, waker: usize },
+        Leave { place: usize },
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            2 => (0..4_usize, 0..3_usize).prop_map(|(place, waker)| Step::Wait { place, waker }),
+            1 => (0..4_usize).prop_map(|place| Step::Leave { place }),
+        ];
+        proptest::collection::vec(step, 0..30)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Whoever waits is in the list once, in the order in which they came, with the waker that they gave last.
+        #[test]
+        fn those_who_wait_are_those_who_came_and_did_not_leave(steps in steps()) {
+            let lp = EventLoop::new(Box::new(VirtualBackend::new()));
+            let wakers = wakers(&lp, 3);
+            let waiters = Waiters::default();
+            let places: [Place; 4] = Default::default();
+            let mut model: Vec<(usize, u64)> = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Wait { place, waker } => {
+                        let (id, waker) = &wakers[waker];
+                        waiters.wait(&places[place], waker);
+                        match model.iter_mut().find(|(who, _)| *who == place) {
+                            Some(waits) => waits.1 = *id,
+                            None => model.push((place, *id)),
+                        }
+                    }
+                    Step::Leave { place } => {
+                        waiters.leave(&places[place]);
+                        model.retain(|(who, _)| *who != place);
+                    }
+                }
+                prop_assert_eq!(waiters.awaiters(), model.iter().map(|(_, id)| *id).collect::<Vec<_>>());
+                prop_assert_eq!(waiters.holds_any(), !model.is_empty());
+                prop_assert!(!waiters.told_in(0) && !waiters.told_in(1));
+            }
+            drop(waiters);
+            drop(wakers);
+            lp.close().unwrap();
+        }
     }
 }

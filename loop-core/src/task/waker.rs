@@ -30,6 +30,7 @@ pub(crate) fn task_of(waker: &Waker) -> Option<TaskPtr> {
 
 /// A task of this thread, waiting to be told of something: what a clone of its waker would be, but known to run no code of
 /// others.
+#[repr(transparent)]
 pub(crate) struct LocalWaker(TaskPtr);
 
 impl LocalWaker {
@@ -50,6 +51,23 @@ impl LocalWaker {
     /// Whether the waker wakes this very task.
     pub(crate) fn is_of(&self, waker: &Waker) -> bool {
         task_of(waker) == Some(self.0)
+    }
+
+    /// As a bare pointer, never null and aligned as a task is, for [`from_raw`](Self::from_raw).
+    #[inline]
+    pub(crate) fn into_raw(self) -> *mut () {
+        let task = self.0;
+        std::mem::forget(self);
+        task.as_ptr().cast()
+    }
+
+    /// # Safety
+    ///
+    /// The pointer is from `into_raw`, and is used once.
+    #[inline]
+    pub(crate) unsafe fn from_raw(task: *mut ()) -> Self {
+        // SAFETY: the caller's.
+        Self(unsafe { NonNull::new_unchecked(task.cast()) })
     }
 
     /// Has the task brought near, which its step is soon to look at: the header and the beginning of the coroutine.
