@@ -45,6 +45,12 @@ thread_local! {
     static IS_SET: Cell<bool> = const { Cell::new(false) };
 }
 
+/// Whether the context current in this thread is another than the empty one.
+#[inline]
+pub(crate) fn is_set() -> bool {
+    IS_SET.get()
+}
+
 /// The context current in this thread.
 #[inline]
 pub(crate) fn snapshot() -> Snapshot {

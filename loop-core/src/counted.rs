@@ -121,9 +121,7 @@ impl<T: ?Sized> Drop for Counted<T> {
                 #[inline]
                 fn drop(&mut self) {
                     // SAFETY: of this layout, from where it says, once; the value is gone.
-                    unsafe {
-                        if self.2 { memory::free_apart(self.0, self.1) } else { memory::free_of(self.0, self.1) }
-                    };
+                    unsafe { if self.2 { memory::free_apart(self.0, self.1) } else { memory::free(self.0, self.1) } };
                 }
             }
             let _block = Block(self.place.cast(), Layout::for_value(self.place()), count.get() == APART);

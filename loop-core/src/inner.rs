@@ -184,7 +184,7 @@ impl Inner {
     #[inline]
     fn run_entry_now(self: &Rc<Self>, entry: Ready) {
         match entry {
-            Ready::Task(task) => self.step(task),
+            Ready::Task(task) => self.special_step(task),
             Ready::Callback(handle) => {
                 self.run_handle(handle.0, |handle| Rc::new(CallbackHandle(Counted::clone(handle))));
             }

@@ -5,7 +5,8 @@
 //! block used last first, as that is in the near caches.
 //!
 //! Invariants: every block comes from the global allocator, with its class's layout ([`block`]), which depends on the
-//! value's size alone. So any thread may free it, and a block that is kept is nobody's. Under Miri and the sanitizer, which are to
+//! value's size alone. So any thread may free it, and a block that is kept is nobody's. At a thread's end nothing is kept, nor after
+//! it. Under Miri and the sanitizer, which are to
 //! see a use after free, nothing is kept, but for the tests of this file.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
@@ -34,11 +35,21 @@ struct Free {
 
 struct Blocks {
     lists: [Cell<Option<NonNull<Free>>>; CLASSES],
-    bytes: Cell<usize>,
+    /// How many bytes more may be kept: none before the first block is, nor at the thread's end.
+    room: Cell<usize>,
+    /// There was room once.
+    opened: Cell<bool>,
 }
 
+/// Gives up what is kept, at the thread's end.
+struct AtEnd;
+
 thread_local! {
-    static BLOCKS: Blocks = const { Blocks { lists: [const { Cell::new(None) }; CLASSES], bytes: Cell::new(0) } };
+    /// Without a destructor, and so without a look at whether it is alive, or has yet to be made, each time.
+    static BLOCKS: Blocks = const {
+        Blocks { lists: [const { Cell::new(None) }; CLASSES], room: Cell::new(0), opened: Cell::new(false) }
+    };
+    static AT_END: AtEnd = const { AtEnd };
 }
 
 const fn class(layout: Layout) -> usize {
@@ -63,12 +74,12 @@ const fn is_block(layout: Layout) -> bool {
 pub(crate) fn allocate<T>() -> NonNull<T> {
     let layout = Layout::new::<T>();
     if !is_block(layout) {
-        return obtain(layout).cast();
+        return obtain_of(layout).cast();
     }
     let class = class(layout);
-    match BLOCKS.try_with(|blocks| blocks.take(class)) {
-        Ok(Some(kept)) => kept.cast(),
-        _ => obtain(block(class)).cast(),
+    match BLOCKS.with(|blocks| blocks.take(class)) {
+        Some(kept) => kept.cast(),
+        None => obtain(class).cast(),
     }
 }
 
@@ -76,20 +87,9 @@ pub(crate) fn allocate<T>() -> NonNull<T> {
 ///
 /// # Safety
 ///
-/// It came from `allocate` for the same type, the value in it is dropped, and nobody uses it any more.
+/// It came from `allocate` for a type of that layout, the value in it is dropped, and nobody uses it any more.
 #[inline]
-pub(crate) unsafe fn free<T>(memory: NonNull<T>) {
-    // SAFETY: the caller's.
-    unsafe { free_of(memory.cast(), Layout::new::<T>()) };
-}
-
-/// The same where the type is not known any more.
-///
-/// # Safety
-///
-/// As for [`free`]; the layout is that of the type.
-#[inline]
-pub(crate) unsafe fn free_of(memory: NonNull<u8>, layout: Layout) {
+pub(crate) unsafe fn free(memory: NonNull<u8>, layout: Layout) {
     if !is_block(layout) {
         // SAFETY: of this layout, as `allocate` says.
         return unsafe { dealloc(memory.as_ptr(), layout) };
@@ -97,7 +97,7 @@ pub(crate) unsafe fn free_of(memory: NonNull<u8>, layout: Layout) {
     let class = class(layout);
     // SAFETY: a block of this class, and the caller's.
     unsafe {
-        if !BLOCKS.try_with(|blocks| blocks.keep(class, memory.cast())).unwrap_or(false) {
+        if !BLOCKS.with(|blocks| blocks.keep(class, memory.cast())) {
             dealloc(memory.as_ptr(), block(class));
         }
     }
@@ -106,21 +106,28 @@ pub(crate) unsafe fn free_of(memory: NonNull<u8>, layout: Layout) {
 /// Memory for a value that is not to be kept: for what goes together with much that comes from elsewhere, among which
 /// blocks that stay would lie as islands.
 pub(crate) fn allocate_apart<T>() -> NonNull<T> {
-    obtain(Layout::new::<T>()).cast()
+    obtain_of(Layout::new::<T>()).cast()
 }
 
 /// Gives that up.
 ///
 /// # Safety
 ///
-/// As for [`free_of`], for what came from `allocate_apart`.
+/// As for [`free`], for what came from `allocate_apart`.
 pub(crate) unsafe fn free_apart(memory: NonNull<u8>, layout: Layout) {
     // SAFETY: the caller's.
     unsafe { dealloc(memory.as_ptr(), layout) };
 }
 
-/// From the global allocator.
-fn obtain(layout: Layout) -> NonNull<u8> {
+/// From the global allocator. It does not unwind, so a value that is to go there need not be somewhere else until then, to be
+/// dropped.
+#[cold]
+#[inline(never)]
+extern "C" fn obtain(class: usize) -> NonNull<u8> {
+    obtain_of(block(class))
+}
+
+fn obtain_of(layout: Layout) -> NonNull<u8> {
     // SAFETY: of no size is neither a task, which has a header, nor what is counted.
     NonNull::new(unsafe { alloc(layout) }).unwrap_or_else(|| handle_alloc_error(layout))
 }
@@ -131,7 +138,7 @@ impl Blocks {
         let first = self.lists[class].get()?;
         // SAFETY: a block that is kept holds its successor, and is this thread's.
         self.lists[class].set(unsafe { first.as_ref() }.next);
-        self.bytes.set(self.bytes.get() - block(class).size());
+        self.room.set(self.room.get() + block(class).size());
         Some(first)
     }
 
@@ -142,11 +149,11 @@ impl Blocks {
     /// A block of this class that is nobody's.
     #[inline]
     unsafe fn keep(&self, class: usize, memory: NonNull<Free>) -> bool {
-        let bytes = self.bytes.get() + block(class).size();
-        if bytes > KEPT {
+        let size = block(class).size();
+        if self.room.get() < size && !self.open() {
             return false;
         }
-        self.bytes.set(bytes);
+        self.room.set(self.room.get() - size);
         // SAFETY: nobody's, and large enough.
         unsafe { memory.write(Free { next: self.lists[class].get() }) };
         self.lists[class].set(Some(memory));
@@ -154,14 +161,31 @@ impl Blocks {
     }
 }
 
-impl Drop for Blocks {
-    fn drop(&mut self) {
-        for class in 0..CLASSES {
-            while let Some(kept) = self.take(class) {
-                // SAFETY: a block of this class, and nobody's.
-                unsafe { dealloc(kept.as_ptr().cast(), block(class)) };
-            }
+impl Blocks {
+    /// Makes room, the first time that there is none; what comes to be kept then is given up at the thread's end. False where
+    /// there is enough already, or the thread has come there.
+    #[cold]
+    #[inline(never)]
+    fn open(&self) -> bool {
+        if self.opened.replace(true) || AT_END.try_with(|_| ()).is_err() {
+            return false;
         }
+        self.room.set(KEPT);
+        KEPT > 0
+    }
+}
+
+impl Drop for AtEnd {
+    fn drop(&mut self) {
+        BLOCKS.with(|blocks| {
+            for class in 0..CLASSES {
+                while let Some(kept) = blocks.take(class) {
+                    // SAFETY: a block of this class, and nobody's.
+                    unsafe { dealloc(kept.as_ptr().cast(), block(class)) };
+                }
+            }
+            blocks.room.set(0);
+        });
     }
 }
 
@@ -170,6 +194,14 @@ mod tests {
     use super::*;
 
     type Small = [u64; 5];
+
+    /// # Safety
+    ///
+    /// As for the one without a type.
+    unsafe fn free<T>(memory: NonNull<T>) {
+        // SAFETY: the caller's.
+        unsafe { super::free(memory.cast(), Layout::new::<T>()) };
+    }
 
     #[test]
     fn what_was_freed_last_is_taken_first() {
@@ -206,8 +238,8 @@ mod tests {
         let taken: Vec<_> = (0..KEPT / 512).map(|_| allocate::<Large>()).collect();
         // SAFETY: from above, each once.
         taken.into_iter().for_each(|memory| unsafe { free(memory) });
-        let kept = BLOCKS.with(|blocks| blocks.bytes.get());
-        assert!(kept <= KEPT && kept + size_of::<Large>() > KEPT, "{kept}");
+        let room = BLOCKS.with(|blocks| blocks.room.get());
+        assert!(room < size_of::<Large>(), "{room}");
     }
 
     #[test]
@@ -215,13 +247,13 @@ mod tests {
         #[repr(align(64))]
         struct Aligned(#[expect(dead_code, reason = "for its size")] [u8; 64]);
         assert!(!is_block(Layout::new::<Aligned>()) && !is_block(Layout::new::<[u64; 131]>()));
-        let before = BLOCKS.with(|blocks| blocks.bytes.get());
+        let before = BLOCKS.with(|blocks| blocks.room.get());
         // SAFETY: allocated for that.
         unsafe {
             free(allocate::<Aligned>());
             free(allocate::<[u64; 131]>());
         }
-        assert_eq!(BLOCKS.with(|blocks| blocks.bytes.get()), before);
+        assert_eq!(BLOCKS.with(|blocks| blocks.room.get()), before);
     }
 
     /// Blocks may be freed by another thread, also by one that is ending.

@@ -23,9 +23,9 @@ pub(crate) struct Pace {
     /// A poll costs nothing: visit at every pass.
     always: bool,
     /// Entries that ran since the last visit.
-    ran: Cell<u32>,
+    ran: Cell<usize>,
     /// How many may have run before the next look at the clock.
-    look_at: Cell<u32>,
+    look_at: Cell<usize>,
     /// How many may run between two looks.
     quota: Cell<u32>,
     due: Cell<bool>,
@@ -61,7 +61,8 @@ impl Pace {
 
     #[inline]
     pub(crate) fn entries_ran(&self, count: usize) {
-        self.ran.set(self.ran.get().saturating_add(u32::try_from(count).unwrap_or(u32::MAX)));
+        // Since the last visit: not so many that a number would not hold them.
+        self.ran.set(self.ran.get().wrapping_add(count));
     }
 
     pub(crate) fn visit_due(&self, clock: impl FnOnce() -> Duration) -> bool {
@@ -71,7 +72,7 @@ impl Pace {
     fn look(&self, now: Duration) -> bool {
         self.sampled.set(now);
         self.due.set(now.saturating_sub(self.visited.get()) >= SPACING);
-        self.look_at.set(self.ran.get().saturating_add(self.quota.get()));
+        self.look_at.set(self.ran.get().wrapping_add(self.quota.get() as usize));
         self.due.get()
     }
 
@@ -92,14 +93,14 @@ impl Pace {
         if wait == Wait::Now {
             // What ran since the last visit, and how long that took, set the quota of the next window.
             let took = now.saturating_sub(self.visited.get());
-            let each = took / self.ran.get().max(1);
+            let each = took / u32::try_from(self.ran.get()).unwrap_or(u32::MAX).max(1);
             let fits = WINDOW.as_nanos() / each.as_nanos().max(1);
             self.quota.set(u32::try_from(fits).unwrap_or(MOST).clamp(1, MOST));
         }
         self.visited.set(now);
         self.due.set(false);
         self.ran.set(0);
-        self.look_at.set(self.quota.get());
+        self.look_at.set(self.quota.get() as usize);
     }
 }
 

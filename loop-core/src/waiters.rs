@@ -21,6 +21,7 @@ use smallvec::SmallVec;
 
 use crate::done::Done;
 use crate::exception::{ExceptionContext, Finally};
+use crate::inner::Inner;
 use crate::ready::Ready;
 use crate::task::LocalWaker;
 
@@ -97,6 +98,12 @@ impl Place {
         self.0.set(self.0.get() & Self::MARK | id.map_or(0, |id| id.0.get()));
     }
 
+    /// Neither a place nor a mark any more.
+    #[inline]
+    pub(crate) fn clear(&self) {
+        self.0.set(0);
+    }
+
     pub(crate) fn mark(&self) {
         self.0.set(self.0.get() | Self::MARK);
     }
@@ -129,6 +136,11 @@ impl Word {
 
     fn told(run: u64) -> Self {
         Self(ptr::without_provenance_mut((run as usize) << Self::TAGS | Self::TOLD))
+    }
+
+    /// Everyone is told now.
+    fn told_during_run_of(inner: &Inner) -> Self {
+        if inner.is_running() { Self::told(inner.run_ticket()) } else { Self::default() }
     }
 
     fn tag(self) -> usize {
@@ -176,10 +188,10 @@ impl Waiters {
     pub(crate) fn wait(&self, place: &Place, waker: &Waker) {
         // Nearly always it is the first to wait, for the first time, in a task of this thread.
         if self.0.get() == Word::default()
-            && place.get().is_none()
+            && place.0.get() == 0
             && let Some(task) = LocalWaker::of(waker)
         {
-            place.set(Some(CallbackId::ALONE));
+            place.0.set(CallbackId::ALONE.0.get());
             return self.0.set(Word::task(task));
         }
         self.wait_among(place, waker);
@@ -273,13 +285,28 @@ impl Waiters {
         removed.is_some()
     }
 
+    /// Whether there may be others than one task of this thread.
+    #[inline(always)]
+    pub(crate) fn is_crowd(&self) -> bool {
+        self.0.get().tag() == Word::CROWD
+    }
+
+    /// Tells everyone, where there is no crowd: of nobody's code anything runs here.
+    #[inline(always)]
+    pub(crate) fn notify_plainly(&self, inner: &Inner) {
+        debug_assert!(!self.is_crowd());
+        let word = self.0.replace(Word::told_during_run_of(inner));
+        if word.is_task() {
+            // SAFETY: taken out.
+            unsafe { LocalWaker::from_raw(word.0) }.wake();
+        }
+    }
+
     /// Tells everyone, through the ready queue: nobody runs before this returns. False where there was a callback
     /// that the loop, being closed, could not take.
     #[inline]
     pub(crate) fn notify(&self, finally: &mut Finally<'_>, bind: impl Fn(&dyn Done)) -> bool {
-        let inner = finally.inner;
-        let told = if inner.is_running() { Word::told(inner.run_ticket()) } else { Word::default() };
-        let word = self.0.replace(told);
+        let word = self.0.replace(Word::told_during_run_of(finally.inner));
         if !word.holds_any() {
             return true;
         }

@@ -17,7 +17,7 @@ mod timeout;
 mod to_thread;
 mod wait;
 
-use loop_core::{LoopTask, Result, TaskOptions, TaskRef};
+use loop_core::{EventLoop, LoopTask, Result, TaskOptions, TaskRef};
 
 use crate::policy::get_running_loop;
 
@@ -46,11 +46,12 @@ pub use wait::{ReturnWhen, wait};
 ///
 /// [`LoopError::NoRunningLoop`](crate::LoopError::NoRunningLoop) outside of a loop; the coroutine is dropped.
 #[track_caller]
+#[inline(always)]
 pub fn create_task<F>(coroutine: F) -> Result<LoopTask<F::Output>>
 where
     F: Future + 'static,
 {
-    get_running_loop()?.create_task(coroutine)
+    EventLoop::create_task_here(coroutine)
 }
 
 /// [`create_task`] with options: a name, a context, an eager start.

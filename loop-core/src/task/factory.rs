@@ -2,14 +2,18 @@
 
 use std::fmt;
 use std::future::Future;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::panic::Location;
+use std::ptr;
 use std::rc::Rc;
 
-use crate::context::Context;
-use crate::error::Result;
+use crate::context::{self, Context};
+use crate::error::{Error, Result};
 use crate::event_loop::EventLoop;
+use crate::inner::Inner;
+use crate::ready::Ready;
 use crate::running::with_running;
-use crate::task::{LoopTask, TaskRef, schedule};
+use crate::task::{Flag, LoopTask, Scheduled, TaskRef, next_id, schedule, span};
 
 /// How a task is made (asyncio: the keywords of `create_task`).
 ///
@@ -132,21 +136,35 @@ impl EventLoop {
     ///
     /// [`Error::Closed`](crate::Error::Closed), and what the task factory refuses with; the coroutine is dropped.
     #[track_caller]
+    #[inline]
     pub fn create_task<F>(&self, coroutine: F) -> Result<LoopTask<F::Output>>
     where
         F: Future + 'static,
     {
-        if self.inner.task_factory.borrow().is_some() {
-            return self.create_task_with(TaskOptions::new(), coroutine);
-        }
+        self.inner.spawn(ManuallyDrop::new(coroutine), Location::caller())
+    }
+
+    /// [`create_task`](Self::create_task) of the loop that runs in this thread.
+    ///
+    /// # Errors
+    ///
+    /// As for [`create_task`](Self::create_task), and [`Error::NoRunningLoop`].
+    #[track_caller]
+    #[inline(always)]
+    pub fn create_task_here<F>(coroutine: F) -> Result<LoopTask<F::Output>>
+    where
+        F: Future + 'static,
+    {
         let source = Location::caller();
-        self.inner.check_open()?;
-        let task = self.inner.new_task(coroutine, false, source);
-        // SAFETY: just made, by this loop, on its thread; its output is the coroutine's.
-        unsafe {
-            schedule(task);
-            Ok(LoopTask::new(TaskRef::adopt(task)))
-        }
+        let coroutine = ManuallyDrop::new(coroutine);
+        with_running(|running| match running {
+            Some(inner) => inner.spawn(coroutine, source),
+            None => {
+                // SAFETY: this is its end.
+                drop(unsafe { copied(&coroutine) });
+                Err(Error::NoRunningLoop)
+            }
+        })
     }
 
     /// [`create_task`](Self::create_task), with every step in an explicit context, which the task shares.
@@ -172,17 +190,74 @@ impl EventLoop {
     where
         F: Future + 'static,
     {
-        let source = Location::caller();
-        self.inner.check_open()?;
-        let factory = self.get_task_factory();
+        self.inner.spawn_with(options, coroutine, Location::caller())
+    }
+}
+
+/// Moves a coroutine out, to a place in memory of its own: only that place has an address that others are shown. (A plain move
+/// is optimised away early, and with it the chance that the coroutine need not be in memory at all where this is not called.)
+///
+/// # Safety
+///
+/// It is not used again where it was.
+#[inline(always)]
+unsafe fn copied<F>(coroutine: &ManuallyDrop<F>) -> F {
+    let mut place = MaybeUninit::<F>::uninit();
+    // SAFETY: the caller's; both places are of the type's size.
+    unsafe {
+        ptr::copy_nonoverlapping(
+            (&raw const **coroutine).cast::<u8>(),
+            place.as_mut_ptr().cast::<u8>(),
+            size_of::<F>(),
+        );
+        place.assume_init()
+    }
+}
+
+impl Inner {
+    /// A task, to be started in the next pass.
+    ///
+    /// Nearly always there is nothing to it but the coroutine. Then nothing here could unwind before that is where it is to
+    /// be, nor drop it: so it is made there, if its making is within sight, and not copied.
+    #[inline(always)]
+    fn spawn<F>(
+        self: &Rc<Self>,
+        coroutine: ManuallyDrop<F>,
+        source: &'static Location<'static>,
+    ) -> Result<LoopTask<F::Output>>
+    where
+        F: Future + 'static,
+    {
+        if self.closed.get() || context::is_set() || span::is_wanted() || self.task_factory.borrow().is_some() {
+            // SAFETY: this is its end.
+            return self.spawn_with(TaskOptions::new(), unsafe { copied(&coroutine) }, source);
+        }
+        let task = self.add_task(|| ManuallyDrop::into_inner(coroutine), next_id(), Flag::Scheduled, source);
+        self.ready.push_with(|| Ready::Task(Scheduled(task)));
+        // SAFETY: its output is the coroutine's.
+        Ok(unsafe { LoopTask::new(TaskRef::adopt(task)) })
+    }
+
+    #[inline(never)]
+    fn spawn_with<F>(
+        self: &Rc<Self>,
+        options: TaskOptions,
+        coroutine: F,
+        source: &'static Location<'static>,
+    ) -> Result<LoopTask<F::Output>>
+    where
+        F: Future + 'static,
+    {
+        self.check_open()?;
+        let factory = self.task_factory.borrow().clone();
         let options = match factory {
-            Some(factory) => factory(self, options)?,
+            Some(factory) => EventLoop::lend(self, |event_loop| factory(event_loop, options))?,
             None => options,
         };
         // The factory is anybody's code.
-        self.inner.check_open()?;
+        self.check_open()?;
         let TaskOptions { name, context, eager_start } = options;
-        let task = self.inner.new_task(coroutine, false, source);
+        let task = self.new_task(coroutine, false, source);
         let handle = TaskRef::adopt(task);
         if name.is_some() || context.is_some() {
             handle.header().with_extras(|extras| {
@@ -191,9 +266,9 @@ impl EventLoop {
             });
             handle.header().trace_name();
         }
-        let runs_here = with_running(|running| running.is_some_and(|inner| Rc::ptr_eq(inner, &self.inner)));
+        let runs_here = with_running(|running| running.is_some_and(|inner| Rc::ptr_eq(inner, self)));
         if eager_start == Some(true) && runs_here {
-            self.inner.step_now(&handle);
+            self.step_now(&handle);
         } else {
             // SAFETY: just made, by this loop, on its thread.
             unsafe { schedule(task) };

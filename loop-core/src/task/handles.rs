@@ -384,7 +384,7 @@ impl<T> LoopTask<T> {
             }
         }
         // SAFETY: done, held, and on its thread.
-        let lent: Option<NonNull<()>> = unsafe { (header.vtable().lend)(self.task.as_ptr()) };
+        let lent: Option<NonNull<()>> = unsafe { Header::lend(self.task.as_ptr()) };
         let Some(outcome) = lent else { return Err(TaskError::Taken) };
         let _lent = Lent(header);
         // SAFETY: the task's output is T, and what is lent stays where it is.
@@ -407,7 +407,7 @@ impl<T> LoopTask<T> {
         }
         header.local.set(Flag::Retrieved);
         // SAFETY: done, held, and on its thread.
-        let lent: Option<NonNull<()>> = unsafe { (header.vtable().lend)(self.task.as_ptr()) };
+        let lent: Option<NonNull<()>> = unsafe { Header::lend(self.task.as_ptr()) };
         let Some(outcome) = lent else { return Err(TaskError::Taken) };
         let outcome = outcome.cast::<Result<T, TaskError>>();
         // SAFETY: the task's output is T. A value is moved out, and nobody looks at its place again, as it is not given back.
@@ -424,8 +424,30 @@ impl<T> LoopTask<T> {
         }
     }
 
+    /// Nearly always a task of the same loop awaits this one, and neither of the two is being cancelled.
     #[inline]
     fn poll_outcome(
+        &self,
+        place: &Place,
+        context: &mut TaskContext<'_>,
+        take: impl FnOnce(&Self) -> Result<T, TaskError>,
+    ) -> Poll<Result<T, TaskError>> {
+        if with_running(|running| running.is_none_or(|inner| !self.is_awaited_plainly(inner))) {
+            return self.poll_specially(place, context, take);
+        }
+        let local = &self.task.header().local;
+        if local.has(Flag::Done) {
+            return Self::taken(place, context, take(self));
+        }
+        if local.has(Flag::Orphaned) {
+            return Poll::Ready(Err(TaskError::Abandoned));
+        }
+        self.task.header().waiters.wait(place, context.waker());
+        Poll::Pending
+    }
+
+    #[inline(never)]
+    fn poll_specially(
         &self,
         place: &Place,
         context: &mut TaskContext<'_>,
@@ -446,29 +468,50 @@ impl<T> LoopTask<T> {
             if place.get().is_some() && asked_to_end {
                 return cancellation::withhold(context);
             }
-            let outcome = take(self);
-            if let Err(TaskError::Cancelled(cancelled)) = &outcome
-                && place.take_mark()
-            {
-                // It ended by our own request, passed on: the request goes on outward.
-                cancellation::raise(cancelled);
-                return cancellation::withhold(context);
-            }
-            // Whoever waited was told, and has no place any more.
-            place.set(None);
-            return Poll::Ready(outcome);
+            return Self::taken(place, context, take(self));
         }
-        self.wait(place, context, asked_to_end);
-        Poll::Pending
-    }
-
-    #[inline(never)]
-    fn wait(&self, place: &Place, context: &TaskContext<'_>, asked_to_end: bool) {
         if asked_to_end && let Some(request) = cancellation::take() {
             place.mark();
             self.task.cancel_with(request.message());
         }
-        self.task.header().waiters.wait(place, context.waker());
+        header.waiters.wait(place, context.waker());
+        Poll::Pending
+    }
+
+    #[inline(always)]
+    fn taken(place: &Place, context: &TaskContext<'_>, outcome: Result<T, TaskError>) -> Poll<Result<T, TaskError>> {
+        match outcome {
+            Err(error) => Self::failed(place, context, error),
+            value => {
+                // Whoever waited was told, and has no place any more.
+                place.clear();
+                Poll::Ready(value)
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn failed(place: &Place, context: &TaskContext<'_>, error: TaskError) -> Poll<Result<T, TaskError>> {
+        if let TaskError::Cancelled(cancelled) = &error
+            && place.take_mark()
+        {
+            // It ended by our own request, passed on: the request goes on outward.
+            cancellation::raise(cancelled);
+            return cancellation::withhold(context);
+        }
+        place.set(None);
+        Poll::Ready(Err(error))
+    }
+
+    /// Whether a task of this loop, other than this one, polls now, and is not asked to end.
+    #[inline(always)]
+    fn is_awaited_plainly(&self, running: &Inner) -> bool {
+        let Some(current) = running.current_task.get() else { return false };
+        // SAFETY: the current task is held by the loop for its step.
+        let current_is_left_alone = !unsafe { current.as_ref() }.local.has(Flag::Cancel);
+        current_is_left_alone
+            && current != self.task.as_ptr()
+            && std::ptr::eq(std::sync::Arc::as_ptr(&running.shared), self.task.header().shared)
     }
 
     /// Why the task that polls now cannot await this one.

@@ -9,6 +9,7 @@
 //! * what the stage holds is said by a cell beside it, which says *nothing* from before a destructor runs until after:
 //!   the destructor may reach this very task, and must not find itself there.
 
+use std::alloc::Layout;
 use std::cell::{Cell, UnsafeCell};
 use std::future::Future;
 use std::marker::PhantomData;
@@ -25,6 +26,7 @@ use crate::memory;
 use crate::remote::{Node, NodeVTable};
 use crate::shared::Shared;
 use crate::task::state::State;
+use crate::task::waker;
 use crate::waiters::Waiters;
 
 /// A pointer to a task of any type.
@@ -48,10 +50,9 @@ pub(crate) struct Header {
     pub(crate) source: &'static Location<'static>,
 }
 
-/// The flags that the loop's own thread works with: plain numbers.
-#[derive(Default)]
+/// What the loop's own thread works with: plain numbers.
 pub(crate) struct Local {
-    flags: Cell<u16>,
+    flags: Flags,
     /// What the stage holds.
     held: Cell<Held>,
     /// Holds taken on the loop's thread, less those given up there: see `state`.
@@ -74,6 +75,7 @@ enum Held {
 #[derive(Clone, Copy)]
 #[repr(u16)]
 pub(crate) enum Flag {
+    // Those that every step looks at, and every task comes to have:
     /// In the ready queue.
     Scheduled = 1,
     /// In its step.
@@ -82,55 +84,103 @@ pub(crate) enum Flag {
     Done = 1 << 2,
     /// Its coroutine was polled at least once.
     Started = 1 << 3,
-    /// A cancellation request stands: nobody has taken it yet.
-    Cancel = 1 << 4,
-    /// The request was raised during the step that runs now; awaits before it did not see it, so the next step
-    /// shows it to all of them.
-    Fresh = 1 << 5,
-    /// The outcome is a cancellation.
-    Cancelled = 1 << 6,
+    /// In the loop's list of unfinished tasks.
+    Listed = 1 << 4,
+    /// It is ending: its coroutine's destructors may run.
+    Ending = 1 << 5,
+    /// The loop does not hold it any more: holders are counted by the state alone.
+    Merged = 1 << 6,
     /// The loop was closed before the task ended: it stays pending for ever, without its coroutine.
     Orphaned = 1 << 7,
+    // And others:
+    /// A cancellation request stands: nobody has taken it yet.
+    Cancel = 1 << 8,
+    /// The request was raised during the step that runs now; awaits before it did not see it, so the next step
+    /// shows it to all of them.
+    Fresh = 1 << 9,
+    /// The outcome is a cancellation.
+    Cancelled = 1 << 10,
     /// Somebody looked at the outcome: a failure is not reported as never retrieved.
-    Retrieved = 1 << 8,
+    Retrieved = 1 << 11,
     /// A stand-in for a future that `run_until_complete` was given: not a task that anyone asked for.
-    Hidden = 1 << 9,
-    /// In the loop's list of unfinished tasks.
-    Listed = 1 << 10,
-    /// It is ending: its coroutine's destructors may run.
-    Ending = 1 << 11,
+    Hidden = 1 << 12,
     /// The error that it ends with is in the extras.
-    Failing = 1 << 12,
+    Failing = 1 << 13,
     /// It has a span.
-    Traced = 1 << 13,
-    /// The loop does not hold it any more: holders are counted by the state alone.
-    Merged = 1 << 14,
+    Traced = 1 << 14,
+    /// It has extras, or had some.
+    Extras = 1 << 15,
+}
+
+/// Bytes, as single bits are changed by the byte: a wider look at what was changed a moment ago would wait for it to leave for
+/// memory.
+struct Flags([Cell<u8>; 2]);
+
+impl Flags {
+    #[inline(always)]
+    fn new<const N: usize>(flags: [Flag; N]) -> Self {
+        Self(Self::masks(flags).map(Cell::new))
+    }
+
+    #[inline(always)]
+    fn masks<const N: usize>(flags: [Flag; N]) -> [u8; 2] {
+        flags.iter().fold(0, |all, flag| all | *flag as u16).to_le_bytes()
+    }
+
+    #[inline(always)]
+    fn has_any<const N: usize>(&self, flags: [Flag; N]) -> bool {
+        std::iter::zip(&self.0, Self::masks(flags)).any(|(byte, mask)| mask != 0 && byte.get() & mask != 0)
+    }
+
+    #[inline(always)]
+    fn change<const N: usize, const M: usize>(&self, cleared: [Flag; N], set: [Flag; M]) {
+        let (cleared, set) = (Self::masks(cleared), Self::masks(set));
+        for ((byte, cleared), set) in self.0.iter().zip(cleared).zip(set) {
+            if cleared | set != 0 {
+                byte.set(byte.get() & !cleared | set);
+            }
+        }
+    }
 }
 
 impl Local {
+    /// Of a task that has its coroutine, and is held by its loop and by one handle.
+    #[inline(always)]
+    pub(crate) fn new<const N: usize>(flags: [Flag; N]) -> Self {
+        Self {
+            flags: Flags::new(flags),
+            held: Cell::default(),
+            holds: Cell::new(2),
+            handles: Cell::new(1),
+            cancelling: Cell::new(0),
+        }
+    }
+
+    #[inline(always)]
     pub(crate) fn has(&self, flag: Flag) -> bool {
-        self.flags.get() & flag as u16 != 0
+        self.flags.has_any([flag])
     }
 
+    #[inline(always)]
     pub(crate) fn set(&self, flag: Flag) {
-        self.flags.set(self.flags.get() | flag as u16);
+        self.flags.change([], [flag]);
     }
 
+    #[inline(always)]
     pub(crate) fn clear(&self, flag: Flag) {
-        self.flags.set(self.flags.get() & !(flag as u16));
+        self.flags.change([flag], []);
     }
 
     /// Whether one of these stands.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn has_any<const N: usize>(&self, flags: [Flag; N]) -> bool {
-        self.flags.get() & flags.iter().fold(0, |all, flag| all | *flag as u16) != 0
+        self.flags.has_any(flags)
     }
 
     /// Some go and some come, at once.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn change<const N: usize, const M: usize>(&self, cleared: [Flag; N], set: [Flag; M]) {
-        let mask = |flags: &[Flag]| flags.iter().fold(0, |all, flag| all | *flag as u16);
-        self.flags.set(self.flags.get() & !mask(&cleared) | mask(&set));
+        self.flags.change(cleared, set);
     }
 }
 
@@ -148,7 +198,7 @@ pub(crate) struct Extras {
     pub(crate) span: Option<tracing::Span>,
 }
 
-/// What can be done with a task without knowing its type. All but `free` on the loop's thread only.
+/// What can be done with a task without knowing its type, on the loop's thread only.
 #[repr(C)]
 pub(crate) struct TaskVTable {
     pub(crate) node: NodeVTable,
@@ -158,11 +208,10 @@ pub(crate) struct TaskVTable {
     pub(crate) replace: unsafe fn(TaskPtr, Option<TaskError>),
     /// The error that the outcome is, if it is one.
     pub(crate) error: unsafe fn(TaskPtr) -> Option<TaskError>,
-    /// Takes the outcome out, for good or for a look: a `*mut Result<T, TaskError>`, which stays where it is, and may be
-    /// given back with `give_back`.
-    pub(crate) lend: unsafe fn(TaskPtr) -> Option<NonNull<()>>,
-    /// Frees the memory, the stage being empty; any thread.
-    pub(crate) free: unsafe fn(TaskPtr),
+    /// Where the stage begins, in bytes from the header.
+    stage: usize,
+    /// The whole task's.
+    layout: Layout,
     /// The coroutine's type.
     pub(crate) name: fn() -> &'static str,
 }
@@ -210,19 +259,21 @@ impl<F: Future> TaskCell<F> {
         poll: Self::poll,
         replace: Self::replace,
         error: Self::error,
-        lend: Self::lend,
-        free: Self::free,
+        stage: std::mem::offset_of!(Self, stage),
+        layout: Layout::new::<Self>(),
         name: std::any::type_name::<F>,
     };
 
-    /// A task held by its loop and by one handle. `shared` comes with an anchor.
+    /// A task held by its loop and by one handle. `shared` comes with an anchor; `coroutine` only gives what it has.
     ///
     /// The vtable of a type that is not `'static` is a constant all the same: it is promoted, and no lifetime of
     /// `F` is part of it.
+    #[inline(always)]
     pub(crate) fn allocate(
-        coroutine: F,
+        coroutine: impl FnOnce() -> F,
         shared: *const Shared,
         id: u64,
+        local: Local,
         source: &'static Location<'static>,
     ) -> TaskPtr {
         let memory = memory::allocate::<Self>();
@@ -232,7 +283,7 @@ impl<F: Future> TaskCell<F> {
                 node: unsafe { Node::with_vtable((&raw const *const { &Self::VTABLE }).cast()) },
                 state: State::new(),
                 shared,
-                local: Local::default(),
+                local,
                 extras: Cell::new(None),
                 previous: Cell::new(None),
                 next: Cell::new(None),
@@ -240,10 +291,8 @@ impl<F: Future> TaskCell<F> {
                 waiters: Waiters::default(),
                 source,
             },
-            stage: UnsafeCell::new(Stage { coroutine: ManuallyDrop::new(coroutine) }),
+            stage: UnsafeCell::new(Stage { coroutine: ManuallyDrop::new(coroutine()) }),
         };
-        cell.header.local.handles.set(1);
-        cell.header.local.holds.set(2);
         // SAFETY: memory for it.
         unsafe { memory.write(cell) };
         memory.cast()
@@ -318,29 +367,6 @@ impl<F: Future> TaskCell<F> {
             (*(*Self::stage(task)).outcome).as_ref().err().cloned()
         }
     }
-
-    unsafe fn lend(task: TaskPtr) -> Option<NonNull<()>> {
-        // SAFETY: the caller's.
-        unsafe {
-            let local = &task.as_ref().local;
-            if local.held.get() != Held::Outcome {
-                return None;
-            }
-            local.held.set(Held::Nothing);
-            NonNull::new(Self::stage(task).cast())
-        }
-    }
-
-    unsafe fn free(task: TaskPtr) {
-        // SAFETY: the caller is the last holder; the stage is empty, and the extras and waiters are gone, so what is
-        // dropped here may be dropped on any thread.
-        unsafe {
-            debug_assert!(task.as_ref().local.held.get() == Held::Nothing);
-            let cell = task.cast::<Self>();
-            cell.drop_in_place();
-            memory::free(cell);
-        }
-    }
 }
 
 impl Local {
@@ -364,6 +390,54 @@ impl Header {
     pub(crate) fn vtable(&self) -> &'static TaskVTable {
         // SAFETY: `allocate` gave the node the task's whole table.
         unsafe { &*self.node.vtable_ptr().cast() }
+    }
+
+    /// Polls the coroutine; true when it returned, its value then being the outcome.
+    ///
+    /// # Safety
+    ///
+    /// The task is held, not done and not being polled, and this is its loop's thread.
+    #[inline(always)]
+    pub(crate) unsafe fn poll(task: TaskPtr) -> bool {
+        // SAFETY: the caller's; the vtable is the task's own, and its waker lasts as long as the poll.
+        unsafe {
+            let waker = waker::borrowed(task);
+            (task.as_ref().vtable().poll)(task, &mut TaskContext::from_waker(&waker))
+        }
+    }
+
+    /// Takes the outcome out, for good or for a look: a `*mut Result<T, TaskError>`, which stays where it is, and may be given
+    /// back with `give_back`.
+    ///
+    /// # Safety
+    ///
+    /// The task is held, and this is its loop's thread.
+    #[inline]
+    pub(crate) unsafe fn lend(task: TaskPtr) -> Option<NonNull<()>> {
+        // SAFETY: the caller's; the offset is within the task.
+        unsafe {
+            let header = task.as_ref();
+            if header.local.held.get() != Held::Outcome {
+                return None;
+            }
+            header.local.held.set(Held::Nothing);
+            Some(task.byte_add(header.vtable().stage).cast())
+        }
+    }
+
+    /// Frees the memory. Any thread.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the last holder. The stage is empty, and the extras and waiters are gone, so nothing is left to be dropped.
+    #[inline]
+    pub(crate) unsafe fn free(task: TaskPtr) {
+        // SAFETY: the caller's; it was allocated for this layout.
+        unsafe {
+            let header = task.as_ref();
+            debug_assert!(header.local.is_empty() && !header.waiters.holds_any() && !header.has_extras());
+            memory::free(task.cast(), header.vtable().layout);
+        }
     }
 
     pub(crate) fn as_node(task: TaskPtr) -> *const Node {

@@ -11,22 +11,20 @@ pub(crate) struct TaskList {
 }
 
 impl TaskList {
-    /// Adds a task at the end, unless it is listed.
+    /// Adds a task at the end: one that is not in the list, but said to be.
     ///
     /// # Safety
     ///
     /// The task is alive and stays so until it is removed.
-    pub(crate) unsafe fn add(&self, task: TaskPtr) {
+    #[inline(always)]
+    pub(crate) unsafe fn append(&self, task: TaskPtr) {
         // SAFETY: the caller's, for this task and for those in the list.
         unsafe {
             let header = task.as_ref();
-            if header.local.has(Flag::Listed) {
-                return;
-            }
-            header.local.set(Flag::Listed);
-            header.previous.set(self.last.get());
+            let last = self.last.replace(Some(task));
+            header.previous.set(last);
             header.next.set(None);
-            match self.last.replace(Some(task)) {
+            match last {
                 Some(last) => last.as_ref().next.set(Some(task)),
                 None => self.first.set(Some(task)),
             }
@@ -39,13 +37,26 @@ impl TaskList {
     ///
     /// The task is alive.
     pub(crate) unsafe fn remove(&self, task: TaskPtr) {
+        // SAFETY: the caller's.
+        unsafe {
+            let local = &task.as_ref().local;
+            if local.has(Flag::Listed) {
+                local.clear(Flag::Listed);
+                self.unlink(task);
+            }
+        }
+    }
+
+    /// Takes off one that is listed, though it may not be said to be any more.
+    ///
+    /// # Safety
+    ///
+    /// The task is alive, and in the list.
+    #[inline(always)]
+    pub(crate) unsafe fn unlink(&self, task: TaskPtr) {
         // SAFETY: the caller's; neighbours are listed, hence alive.
         unsafe {
             let header = task.as_ref();
-            if !header.local.has(Flag::Listed) {
-                return;
-            }
-            header.local.clear(Flag::Listed);
             let (previous, next) = (header.previous.take(), header.next.take());
             match previous {
                 Some(previous) => previous.as_ref().next.set(next),

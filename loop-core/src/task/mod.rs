@@ -38,7 +38,7 @@ pub use fail::{Fail, fail};
 pub(crate) use handles::Outcome;
 pub(crate) use handles::next_id;
 pub use handles::{LoopTask, Task, TaskRef};
-pub(crate) use header::{Flag, Header, TaskPtr};
+pub(crate) use header::{Flag, Header, Local, TaskPtr};
 pub(crate) use list::TaskList;
 pub(crate) use waker::LocalWaker;
 
@@ -53,6 +53,10 @@ use crate::shared;
 pub(crate) struct Scheduled(TaskPtr);
 
 impl Scheduled {
+    pub(crate) fn as_task(&self) -> TaskPtr {
+        self.0
+    }
+
     /// Out of the queue, for its step. It is still said to be there.
     pub(crate) fn into_task(self) -> TaskPtr {
         let task = self.0;
@@ -85,11 +89,12 @@ impl Drop for Scheduled {
 /// # Safety
 ///
 /// The task is alive, and this is its loop's thread.
+#[inline(always)]
 pub(crate) unsafe fn schedule(task: TaskPtr) {
     // SAFETY: the caller's.
     let header = unsafe { task.as_ref() };
     let local = &header.local;
-    if local.has(Flag::Scheduled) || local.has(Flag::Done) || local.has(Flag::Orphaned) {
+    if local.has_any([Flag::Scheduled, Flag::Done, Flag::Orphaned]) {
         return;
     }
     // SAFETY: the task holds the shared part; on its own thread, a loop that is not null is alive.
@@ -120,6 +125,7 @@ pub(crate) unsafe fn hold(task: TaskPtr) {
 /// # Safety
 ///
 /// The task is alive, and this is its loop's thread.
+#[inline(always)]
 pub(crate) unsafe fn hold_local(task: TaskPtr) {
     // SAFETY: the caller's.
     let header = unsafe { task.as_ref() };
@@ -174,12 +180,16 @@ pub(crate) unsafe fn release_local(task: TaskPtr) {
 /// # Safety
 ///
 /// The loop's hold is the caller's to give, and this is the loop's thread.
+#[inline]
 pub(crate) unsafe fn let_go(task: TaskPtr) {
     // SAFETY: the caller's.
     unsafe {
         let header = task.as_ref();
-        header.local.set(Flag::Merged);
-        if header.state.merge(header.local.holds.get() - 1) {
+        let local = &header.local;
+        local.set(Flag::Merged);
+        // Handles stay, and together are one.
+        let stay = i32::from(local.handles.get() > 0);
+        if header.state.merge(local.holds.get() - 1, stay) {
             free(task);
         }
     }
@@ -191,9 +201,8 @@ pub(crate) unsafe fn let_go(task: TaskPtr) {
 unsafe fn free(task: TaskPtr) {
     // SAFETY: the caller's. The anchor that the task held is given up after the memory that names it.
     unsafe {
-        let header = task.as_ref();
-        let shared = header.shared;
-        (header.vtable().free)(task);
+        let shared = task.as_ref().shared;
+        Header::free(task);
         shared::drop_anchor(shared);
     }
 }
@@ -232,22 +241,35 @@ impl Inner {
         hidden: bool,
         source: &'static Location<'static>,
     ) -> TaskPtr {
-        let id = if hidden { 0 } else { next_id() };
-        let task = header::TaskCell::allocate(coroutine, self.anchors.take(), id, source);
+        let task = match hidden {
+            true => self.add_task(|| coroutine, 0, Flag::Hidden, source),
+            false => self.add_task(|| coroutine, next_id(), Flag::Listed, source),
+        };
         // SAFETY: fresh, and held by the loop until it ends.
-        unsafe {
-            let header = task.as_ref();
-            let context = crate::context::snapshot();
-            if context.is_some() {
-                header.with_extras(|extras| extras.context = context);
-            }
-            if hidden {
-                header.local.set(Flag::Hidden);
-            } else {
-                header.trace();
-            }
-            self.tasks.add(task);
+        let header = unsafe { task.as_ref() };
+        let context = crate::context::snapshot();
+        if context.is_some() {
+            header.with_extras(|extras| extras.context = context);
         }
+        if !hidden {
+            header.trace();
+        }
+        task
+    }
+
+    /// The task itself, listed, with one flag more.
+    #[inline(always)]
+    fn add_task<F: Future>(
+        &self,
+        coroutine: impl FnOnce() -> F,
+        id: u64,
+        flag: Flag,
+        source: &'static Location<'static>,
+    ) -> TaskPtr {
+        let local = Local::new([Flag::Listed, flag]);
+        let task = header::TaskCell::allocate(coroutine, self.anchors.take(), id, local, source);
+        // SAFETY: fresh, held by the loop until it ends, and said to be listed.
+        unsafe { self.tasks.append(task) };
         task
     }
 

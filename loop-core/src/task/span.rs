@@ -10,11 +10,16 @@ use tracing::span::EnteredSpan;
 
 use super::{Flag, Header};
 
+/// Whether somebody may be interested in tasks that are made now.
+#[inline(always)]
+pub(super) fn is_wanted() -> bool {
+    LevelFilter::current() == LevelFilter::TRACE
+}
+
 impl Header {
     /// The task was made.
-    #[inline]
     pub(super) fn trace(&self) {
-        if LevelFilter::current() == LevelFilter::TRACE {
+        if is_wanted() {
             self.make_span();
         }
     }

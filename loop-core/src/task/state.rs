@@ -52,10 +52,17 @@ impl State {
         before & !SENT == ONE | MERGED
     }
 
-    /// The loop lets go, and counts here from now on, as everyone does: it has counted so many holders other than itself.
-    /// True: there are none, and the caller must free the task.
+    /// The loop lets go, and counts here from now on, as everyone does: it has counted so many holders other than itself, of
+    /// whom so many never leave this thread. True: there are none, and the caller must free the task.
     #[must_use]
-    pub(crate) fn merge(&self, counted: i32) -> bool {
+    #[inline]
+    pub(crate) fn merge(&self, counted: i32, stay: i32) -> bool {
+        // Nobody is elsewhere, if those who went and those who came have cancelled out on both sides: then nobody else can
+        // look, and it need not be said aloud.
+        if counted == stay && self.0.load(Ordering::Acquire) == 0 {
+            self.0.store((counted as usize).wrapping_mul(ONE) | MERGED, Ordering::Relaxed);
+            return counted == 0;
+        }
         let added = (counted as usize).wrapping_mul(ONE).wrapping_add(MERGED);
         let before = self.0.fetch_add(added, Ordering::AcqRel);
         before.wrapping_add(added) & !SENT == MERGED
@@ -81,7 +88,7 @@ mod tests {
     fn only_the_last_holder_frees() {
         let state = State::new();
         state.hold();
-        assert!(!state.merge(2));
+        assert!(!state.merge(2, 1));
         assert!(!state.release());
         assert!(!state.release());
         assert!(state.release());
@@ -92,18 +99,31 @@ mod tests {
         // Three were made on the loop's thread, and given up on others.
         let state = State::new();
         assert!(!state.release() && !state.release());
-        assert!(!state.merge(3));
+        assert!(!state.merge(3, 0));
         assert!(state.release());
         // One was made elsewhere and given up on the loop's thread; none is left when the loop lets go.
         let state = State::new();
         state.hold();
-        assert!(state.merge(-1));
+        assert!(state.merge(-1, 0));
         // On its way to the loop, it is held by the queue.
         let state = State::new();
         state.hold();
         assert!(state.send());
-        assert!(!state.merge(0));
+        assert!(!state.merge(0, 0));
         state.received();
+        assert!(state.release());
+    }
+
+    #[test]
+    fn where_nobody_is_elsewhere_the_last_here_frees() {
+        let state = State::new();
+        assert!(state.merge(0, 0));
+        let state = State::new();
+        assert!(!state.merge(1, 1));
+        assert!(state.release());
+        // Its one holder may be anywhere.
+        let state = State::new();
+        assert!(!state.merge(1, 0));
         assert!(state.release());
     }
 
@@ -212,8 +232,56 @@ mod loom_tests {
             counted -= 1;
             // The loop lets go.
             uses(&model);
-            frees(&model, model.state.merge(counted - 1));
+            frees(&model, model.state.merge(counted - 1, 0));
             others.into_iter().for_each(|other| other.join().unwrap());
+            assert!(model.freed.load(Ordering::Acquire));
+        });
+    }
+
+    /// A waker went, another came back: what the loop counts says that nobody is elsewhere while the first may still be.
+    #[test]
+    fn loom_a_waker_that_went_is_not_missed_for_one_that_came() {
+        struct Model {
+            state: State,
+            memory: UnsafeCell<usize>,
+            came: AtomicBool,
+            freed: AtomicBool,
+        }
+        loom::model(|| {
+            let model = Arc::new(Model {
+                state: State::new(),
+                memory: UnsafeCell::new(0),
+                came: AtomicBool::new(false),
+                freed: AtomicBool::new(false),
+            });
+            // SAFETY: a read while held; freeing, modelled as the write, comes after every release.
+            let uses = |model: &Model| model.memory.with(|memory| unsafe { std::ptr::read(memory) });
+            let frees = |model: &Model, last: bool| {
+                if last {
+                    // SAFETY: the last holder is alone.
+                    model.memory.with_mut(|memory| unsafe { *memory = 1 });
+                    assert!(!model.freed.swap(true, Ordering::AcqRel));
+                }
+            };
+            // The loop, and the waker that goes.
+            let mut counted = 2;
+            let other = {
+                let model = model.clone();
+                thread::spawn(move || {
+                    model.state.hold();
+                    model.came.store(true, Ordering::Release);
+                    uses(&model);
+                    frees(&model, model.state.release());
+                })
+            };
+            while !model.came.load(Ordering::Acquire) {
+                thread::yield_now();
+            }
+            // The one that came is given up here.
+            counted -= 1;
+            uses(&model);
+            frees(&model, model.state.merge(counted - 1, 0));
+            other.join().unwrap();
             assert!(model.freed.load(Ordering::Acquire));
         });
     }

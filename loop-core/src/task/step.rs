@@ -7,7 +7,6 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::task::Context as TaskContext;
 
 use tracing::span::EnteredSpan;
 
@@ -16,7 +15,7 @@ use crate::error::{Cancelled, Panicked, TaskError};
 use crate::exception::{ExceptionContext, Finally, is_fatal};
 use crate::inner::Inner;
 use crate::task::header::{Extras, Flag, Header, TaskPtr};
-use crate::task::{Scheduled, TaskRef, waker};
+use crate::task::{Scheduled, TaskRef};
 
 /// The task whose step runs, restored when the step ends in whatever way.
 struct Current<'a> {
@@ -36,14 +35,56 @@ impl Drop for Current<'_> {
     }
 }
 
+/// What makes a task's step more than a poll of its coroutine.
+const SPECIAL: [Flag; 4] = [Flag::Cancel, Flag::Failing, Flag::Traced, Flag::Extras];
+
 impl Inner {
-    /// Runs one step of a task that came out of the ready queue.
-    #[inline]
+    /// Runs one step of a task that came out of the ready queue. Nearly always there is nothing to it but the coroutine.
+    #[inline(always)]
     pub(crate) fn step(self: &Rc<Self>, scheduled: Scheduled) {
-        let task = scheduled.into_task();
+        let task = scheduled.as_task();
         // SAFETY: a scheduled task is held by the loop at least until its step.
         let header = unsafe { task.as_ref() };
         let local = &header.local;
+        if local.has_any(SPECIAL) || local.has_any([Flag::Done, Flag::Ending]) || context::is_set() {
+            return self.special_step(scheduled);
+        }
+        std::mem::forget(scheduled);
+        local.change([Flag::Scheduled], [Flag::Started, Flag::Running]);
+        let before = self.current_task.replace(Some(task));
+        // SAFETY: the task is held by the loop for this step, and this is its thread.
+        let is_over = match catch_unwind(AssertUnwindSafe(|| unsafe { Header::poll(task) })) {
+            Ok(is_over) => is_over,
+            Err(payload) => return self.became_special(task, before, Err(payload)),
+        };
+        if local.has_any(SPECIAL) || context::is_set() {
+            return self.became_special(task, before, Ok(is_over));
+        }
+        self.current_task.set(before);
+        local.clear(Flag::Running);
+        if is_over {
+            self.finish_plainly(task);
+        }
+    }
+
+    /// A step that began as a plain one ends.
+    #[cold]
+    #[inline(never)]
+    fn became_special(self: &Rc<Self>, task: TaskPtr, before: Option<TaskPtr>, result: std::thread::Result<bool>) {
+        let current = Current { inner: self, before };
+        // SAFETY: as above.
+        let header = unsafe { task.as_ref() };
+        Scoped { before: None, span: None }.leave(header);
+        drop(current);
+        self.step_is_over(task, result);
+    }
+
+    /// One step of a task, whatever there is to it.
+    #[inline(never)]
+    pub(crate) fn special_step(self: &Rc<Self>, scheduled: Scheduled) {
+        let task = scheduled.into_task();
+        // SAFETY: as above.
+        let local = unsafe { &task.as_ref().local };
         if !local.has_any([Flag::Done, Flag::Ending]) {
             return self.run_step(task);
         }
@@ -62,7 +103,6 @@ impl Inner {
     }
 
     /// The task is held, not done, and not in its step.
-    #[inline]
     fn run_step(self: &Rc<Self>, task: TaskPtr) {
         // SAFETY: held, and this is the loop's thread.
         let header = unsafe { task.as_ref() };
@@ -71,22 +111,21 @@ impl Inner {
             local.clear(Flag::Scheduled);
             return self.stepped(task, Ok(false));
         }
-        // Looked at before the flags are written: a look at a part of what was just written waits for it.
-        let is_traced = local.has(Flag::Traced);
         local.change([Flag::Scheduled, Flag::Fresh], [Flag::Started, Flag::Running]);
         let result = {
             let _current = Current::enter(self, task);
-            let scope = Scoped::enter(header, is_traced);
-            let result = catch_unwind(AssertUnwindSafe(|| {
-                // SAFETY: the task is held by the loop for this step; the vtable is its own.
-                unsafe {
-                    let waker = waker::borrowed(task);
-                    (header.vtable().poll)(task, &mut TaskContext::from_waker(&waker))
-                }
-            }));
+            let scope = Scoped::enter(header);
+            // SAFETY: as above.
+            let result = catch_unwind(AssertUnwindSafe(|| unsafe { Header::poll(task) }));
             scope.leave(header);
             result
         };
+        self.step_is_over(task, result);
+    }
+
+    fn step_is_over(self: &Rc<Self>, task: TaskPtr, result: std::thread::Result<bool>) {
+        // SAFETY: as above.
+        let local = unsafe { &task.as_ref().local };
         local.clear(Flag::Running);
         if !matches!(result, Ok(false)) || local.has_any([Flag::Failing, Flag::Cancel]) {
             self.stepped(task, result);
@@ -94,7 +133,6 @@ impl Inner {
     }
 
     /// What became of a step that was not just another one: whether the coroutine returned, or its panic.
-    #[inline(never)]
     fn stepped(self: &Rc<Self>, task: TaskPtr, result: std::thread::Result<bool>) {
         // SAFETY: as above.
         let header = unsafe { task.as_ref() };
@@ -117,7 +155,28 @@ impl Inner {
         self.finish(task, error);
     }
 
+    /// The task ends with the value that its coroutine returned, and with nothing about it that could run anybody's code: a
+    /// task of the loop may wait for it, and its handles keep the value.
+    #[inline(always)]
+    fn finish_plainly(self: &Rc<Self>, task: TaskPtr) {
+        // SAFETY: the loop's hold, which is given up at the end.
+        let header = unsafe { task.as_ref() };
+        let local = &header.local;
+        if local.handles.get() == 0 || header.waiters.is_crowd() {
+            return self.finish(task, None);
+        }
+        // SAFETY: held, and listed until it ends, which it does once.
+        unsafe { self.tasks.unlink(task) };
+        local.change([Flag::Listed], [Flag::Done]);
+        header.waiters.notify_plainly(self);
+        if !local.has(Flag::Scheduled) {
+            // SAFETY: the loop's hold, given up once.
+            unsafe { super::let_go(task) };
+        }
+    }
+
     /// The task ends: with the value its coroutine returned, or with this error in the coroutine's place.
+    #[inline(never)]
     pub(crate) fn finish(self: &Rc<Self>, task: TaskPtr, error: Option<TaskError>) {
         // SAFETY: the loop's hold, which is given up at the end.
         let header = unsafe { task.as_ref() };
@@ -152,7 +211,7 @@ impl Inner {
         // SAFETY: held by the caller.
         let header = unsafe { task.as_ref() };
         let _current = Current::enter(self, task);
-        let scope = Scoped::enter(header, header.local.has(Flag::Traced));
+        let scope = Scoped::enter(header);
         finally.run(
             // SAFETY: the task is held, and this is its thread.
             || unsafe { (header.vtable().replace)(task, error) },
@@ -202,15 +261,12 @@ struct Scoped {
 }
 
 impl Scoped {
-    #[inline]
-    fn enter(header: &Header, is_traced: bool) -> Self {
-        // Most tasks have neither extras nor a span.
+    fn enter(header: &Header) -> Self {
         let snapshot = if header.has_extras() { header.take_context() } else { None };
-        let span = if is_traced { header.enter_span() } else { None };
+        let span = if header.local.has(Flag::Traced) { header.enter_span() } else { None };
         Self { before: context::swap(snapshot), span }
     }
 
-    #[inline]
     fn leave(self, header: &Header) {
         let after = context::swap(self.before);
         if after.is_some() || header.has_extras() {
@@ -279,6 +335,7 @@ impl Header {
     }
 
     pub(crate) fn with_extras<R>(&self, f: impl FnOnce(&mut Extras) -> R) -> R {
+        self.local.set(Flag::Extras);
         let mut extras = self.extras.take().unwrap_or_default();
         let result = f(&mut extras);
         self.extras.set(Some(extras));

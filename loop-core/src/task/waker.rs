@@ -35,7 +35,7 @@ pub(crate) struct LocalWaker(TaskPtr);
 
 impl LocalWaker {
     /// The waker's task, if it is one of this thread.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn of(waker: &Waker) -> Option<Self> {
         let task = task_of(waker)?;
         // SAFETY: the waker holds the task, and the task its anchor.
@@ -77,7 +77,7 @@ impl LocalWaker {
     }
 
     /// Queues the task's next step.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn wake(self) {
         // SAFETY: held, and of this thread, which it never leaves.
         unsafe { super::schedule(self.0) };
