@@ -33,6 +33,13 @@ pub(crate) fn with_current<R>(f: impl FnOnce(&Header) -> R) -> Option<R> {
 }
 
 impl Inner {
+    /// Whether a request stands in the current task, if only for its next step.
+    #[inline(always)]
+    pub(crate) fn is_being_cancelled(&self) -> bool {
+        // SAFETY: the current task is held by the loop for its step.
+        self.current_task.get().is_some_and(|task| unsafe { task.as_ref() }.local.has(Flag::Cancel))
+    }
+
     /// Whether a request stands in the current task that awaits are to act on in this step.
     #[inline]
     pub(crate) fn is_asked_to_end(&self) -> bool {

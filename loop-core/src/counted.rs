@@ -110,24 +110,36 @@ impl<T: ?Sized> Clone for Counted<T> {
 }
 
 impl<T: ?Sized> Drop for Counted<T> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         let count = &self.place().count;
         count.set(count.get() - 1);
         if count.get() & !APART == 0 {
-            /// Gives the memory up also where the value's destructor unwinds.
-            struct Block(NonNull<u8>, Layout, bool);
-            impl Drop for Block {
-                #[inline]
-                fn drop(&mut self) {
-                    // SAFETY: of this layout, from where it says, once; the value is gone.
-                    unsafe { if self.2 { memory::free_apart(self.0, self.1) } else { memory::free(self.0, self.1) } };
-                }
-            }
-            let _block = Block(self.place.cast(), Layout::for_value(self.place()), count.get() == APART);
             // SAFETY: nobody else points to it any more.
-            unsafe { (&raw mut (*self.place.as_ptr()).value).drop_in_place() };
+            unsafe { self.end() };
         }
+    }
+}
+
+impl<T: ?Sized> Counted<T> {
+    /// # Safety
+    ///
+    /// This was the last pointer, and is not used again.
+    #[inline(never)]
+    unsafe fn end(&mut self) {
+        /// Gives the memory up also where the value's destructor unwinds.
+        struct Block(NonNull<u8>, Layout, bool);
+        impl Drop for Block {
+            #[inline]
+            fn drop(&mut self) {
+                // SAFETY: of this layout, from where it says, once; the value is gone.
+                unsafe { if self.2 { memory::free_apart(self.0, self.1) } else { memory::free(self.0, self.1) } };
+            }
+        }
+        let is_apart = self.place().count.get() & APART != 0;
+        let _block = Block(self.place.cast(), Layout::for_value(self.place()), is_apart);
+        // SAFETY: the caller's.
+        unsafe { (&raw mut (*self.place.as_ptr()).value).drop_in_place() };
     }
 }
 

@@ -224,7 +224,7 @@ impl<T: 'static> LoopFuture<T> {
     /// # Errors
     ///
     /// As for [`result`](Self::result).
-    #[inline]
+    #[inline(always)]
     pub fn take_result(&self) -> Result<T, TaskError> {
         let mut state = self.cell.state.borrow_mut();
         if !matches!(*state, State::Value(_)) {
@@ -302,46 +302,63 @@ impl<T: 'static> LoopFuture<T> {
         self.tell()
     }
 
+    #[inline]
     fn tell(&self) -> Result<()> {
+        if self.cell.waiters.is_crowd() {
+            return self.tell_crowd();
+        }
+        self.cell.waiters.notify_plainly(&self.cell.inner);
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn tell_crowd(&self) -> Result<()> {
         let mut finally = Finally::new(&self.cell.inner);
         let told = self.cell.waiters.notify(&mut finally, |callback| callback.bind_any(&self.clone()));
         finally.end();
         if told { Ok(()) } else { Err(Error::Closed) }
     }
 
-    /// Small enough to become a part of the coroutine that awaits, where the outcome need not be copied.
-    #[inline]
+    /// A part of the coroutine that awaits, where the outcome need not be copied. Nearly always the future's loop runs, and the
+    /// task that awaits is not being cancelled.
+    #[inline(always)]
     fn poll_outcome(
         &self,
         place: &Place,
         context: &mut TaskContext<'_>,
         take: impl FnOnce(&Self) -> Result<T, TaskError>,
     ) -> Poll<Result<T, TaskError>> {
-        let is_foreign = with_running(|running| running.is_some_and(|inner| !Rc::ptr_eq(inner, &self.cell.inner)));
-        if is_foreign {
-            return Poll::Ready(Err(TaskError::WrongLoop));
+        let is_plain = with_running(|running| {
+            running.is_some_and(|inner| Rc::ptr_eq(inner, &self.cell.inner) && !inner.is_being_cancelled())
+        });
+        if !is_plain && let Some(answer) = self.poll_specially(place, context) {
+            return answer;
         }
         if !self.done() {
-            self.wait(place, context);
+            self.cell.waiters.wait(place, context.waker());
             return Poll::Pending;
         }
-        if place.get().is_some() {
-            if cancellation::is_pending() {
-                return cancellation::withhold(context);
-            }
-            // Whoever waited was told, and has no place any more.
-            place.set(None);
-        }
+        // Whoever waited was told, and has no place any more.
+        place.clear();
         Poll::Ready(take(self))
     }
 
+    /// None where the outcome is there, and to be taken.
     #[inline(never)]
-    fn wait(&self, place: &Place, context: &TaskContext<'_>) {
-        self.cell.waiters.wait(place, context.waker());
-        if cancellation::is_pending() {
-            // Whoever was to set it learns of it; the request itself goes on outward.
-            self.cancel();
+    fn poll_specially(&self, place: &Place, context: &TaskContext<'_>) -> Option<Poll<Result<T, TaskError>>> {
+        let is_foreign = with_running(|running| running.is_some_and(|inner| !Rc::ptr_eq(inner, &self.cell.inner)));
+        if is_foreign {
+            return Some(Poll::Ready(Err(TaskError::WrongLoop)));
         }
+        if !self.done() {
+            self.cell.waiters.wait(place, context.waker());
+            if cancellation::is_pending() {
+                // Whoever was to set it learns of it; the request itself goes on outward.
+                self.cancel();
+            }
+            return Some(Poll::Pending);
+        }
+        (place.get().is_some() && cancellation::is_pending()).then(|| cancellation::withhold(context))
     }
 
     /// Calls a function with the future when it is done, through the ready queue, in the context that is current now:
@@ -383,12 +400,12 @@ impl<T> Unpin for LoopFuture<T> {}
 impl<T: 'static> std::future::Future for LoopFuture<T> {
     type Output = Result<T, TaskError>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Self::Output> {
         if probe::answer::<Self>(&self.cell.waiters, || FutureRef::of_future(&self)) {
             return Poll::Pending;
         }
-        self.poll_outcome(&self.place, context, Self::take_result)
+        self.poll_outcome(&self.place, context, |future| future.take_result())
     }
 }
 
@@ -502,10 +519,18 @@ impl<T: 'static> LoopFuture<T> {
 }
 
 impl<T> Drop for FutureCell<T> {
+    #[inline]
     fn drop(&mut self) {
-        if self.retrieved.get() {
-            return;
+        if !self.retrieved.get() {
+            self.report_error();
         }
+    }
+}
+
+impl<T> FutureCell<T> {
+    /// Of an outcome that nobody looked at.
+    #[inline(never)]
+    fn report_error(&self) {
         if let State::Error(error) = &*self.state.borrow()
             && !error.is_cancelled()
         {

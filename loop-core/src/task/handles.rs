@@ -249,34 +249,52 @@ impl Clone for TaskRef {
 }
 
 impl Drop for TaskRef {
+    #[inline]
     fn drop(&mut self) {
-        let header = self.header();
-        let left = header.local.handles.get() - 1;
-        header.local.handles.set(left);
-        if left > 0 {
-            return;
+        let local = &self.header().local;
+        let left = local.handles.get() - 1;
+        local.handles.set(left);
+        if left == 0 {
+            self.give_up();
         }
+    }
+}
+
+impl TaskRef {
+    /// The last handle goes.
+    #[inline(never)]
+    fn give_up(&self) {
+        let header = self.header();
         if header.local.has_any([Flag::Done, Flag::Orphaned]) && header.holds_any() {
-            match self.inner() {
-                Some(inner) => {
-                    let mut finally = Finally::new(&inner);
-                    inner.drop_outcome(self.task, &mut finally);
-                    // SAFETY: as below; a fatal panic goes on only after that.
-                    unsafe { super::release_local(self.task) };
-                    return finally.end();
-                }
-                // The loop being gone, nobody can be told of a panic. All that is not `Send` goes here: a waker in
-                // another thread may be the one that frees the memory.
-                None => {
-                    // SAFETY: held until below, and this is its thread.
-                    unsafe { (header.vtable().replace)(self.task, None) };
-                    header.waiters.clear();
-                    drop(header.extras.take());
-                }
-            }
+            return self.give_up_outcome();
         }
         // SAFETY: the hold of all handles, given up with the last.
         unsafe { super::release_local(self.task) };
+    }
+
+    /// The same where there is something that nobody can ask for any more.
+    #[inline(never)]
+    fn give_up_outcome(&self) {
+        let header = self.header();
+        let inner = self.inner();
+        let finally = inner.as_ref().map(|inner| {
+            let mut finally = Finally::new(inner);
+            inner.drop_outcome(self.task, &mut finally);
+            finally
+        });
+        if finally.is_none() {
+            // The loop being gone, nobody can be told of a panic. All that is not `Send` goes here: a waker in another thread
+            // may be the one that frees the memory.
+            // SAFETY: held until below, and this is its thread.
+            unsafe { (header.vtable().replace)(self.task, None) };
+            header.waiters.clear();
+            drop(header.extras.take());
+        }
+        // SAFETY: as above; a fatal panic goes on only after that.
+        unsafe { super::release_local(self.task) };
+        if let Some(finally) = finally {
+            finally.end();
+        }
     }
 }
 
@@ -396,7 +414,7 @@ impl<T> LoopTask<T> {
     /// # Errors
     ///
     /// As for [`result`](Self::result).
-    #[inline]
+    #[inline(always)]
     pub fn take_outcome(&self) -> Result<T, TaskError> {
         let header = self.task.header();
         if header.local.has(Flag::Orphaned) {
@@ -424,70 +442,59 @@ impl<T> LoopTask<T> {
         }
     }
 
-    /// Nearly always a task of the same loop awaits this one, and neither of the two is being cancelled.
-    #[inline]
+    /// A part of the coroutine that awaits, where the outcome need not be copied. Nearly always a task of the same loop awaits
+    /// this one, and is not being cancelled.
+    #[inline(always)]
     fn poll_outcome(
         &self,
         place: &Place,
         context: &mut TaskContext<'_>,
         take: impl FnOnce(&Self) -> Result<T, TaskError>,
     ) -> Poll<Result<T, TaskError>> {
-        if with_running(|running| running.is_none_or(|inner| !self.is_awaited_plainly(inner))) {
-            return self.poll_specially(place, context, take);
+        let is_plain = with_running(|running| running.is_some_and(|inner| self.is_awaited_plainly(inner)));
+        if !is_plain && let Some(answer) = self.poll_specially(place, context) {
+            return answer;
         }
-        let local = &self.task.header().local;
-        if local.has(Flag::Done) {
-            return Self::taken(place, context, take(self));
-        }
-        if local.has(Flag::Orphaned) {
-            return Poll::Ready(Err(TaskError::Abandoned));
-        }
-        self.task.header().waiters.wait(place, context.waker());
-        Poll::Pending
-    }
-
-    #[inline(never)]
-    fn poll_specially(
-        &self,
-        place: &Place,
-        context: &mut TaskContext<'_>,
-        take: impl FnOnce(&Self) -> Result<T, TaskError>,
-    ) -> Poll<Result<T, TaskError>> {
         let header = self.task.header();
-        let (refused, asked_to_end) = with_running(|running| match running {
-            Some(inner) => (self.refuse(inner), inner.is_asked_to_end()),
-            None => (None, false),
-        });
-        if let Some(error) = refused {
-            return Poll::Ready(Err(error));
+        if header.local.has(Flag::Done) {
+            return match take(self) {
+                Err(error) => Self::failed(place, context, error),
+                value => {
+                    // Whoever waited was told, and has no place any more.
+                    place.clear();
+                    Poll::Ready(value)
+                }
+            };
         }
         if header.local.has(Flag::Orphaned) {
             return Poll::Ready(Err(TaskError::Abandoned));
-        }
-        if self.task.done() {
-            if place.get().is_some() && asked_to_end {
-                return cancellation::withhold(context);
-            }
-            return Self::taken(place, context, take(self));
-        }
-        if asked_to_end && let Some(request) = cancellation::take() {
-            place.mark();
-            self.task.cancel_with(request.message());
         }
         header.waiters.wait(place, context.waker());
         Poll::Pending
     }
 
-    #[inline(always)]
-    fn taken(place: &Place, context: &TaskContext<'_>, outcome: Result<T, TaskError>) -> Poll<Result<T, TaskError>> {
-        match outcome {
-            Err(error) => Self::failed(place, context, error),
-            value => {
-                // Whoever waited was told, and has no place any more.
-                place.clear();
-                Poll::Ready(value)
-            }
+    /// None where the task is treated as in any other await.
+    #[inline(never)]
+    fn poll_specially(&self, place: &Place, context: &TaskContext<'_>) -> Option<Poll<Result<T, TaskError>>> {
+        let (refused, asked_to_end) = with_running(|running| match running {
+            Some(inner) => (self.refuse(inner), inner.is_asked_to_end()),
+            None => (None, false),
+        });
+        if let Some(error) = refused {
+            return Some(Poll::Ready(Err(error)));
         }
+        let local = &self.task.header().local;
+        if local.has(Flag::Orphaned) || !asked_to_end {
+            return None;
+        }
+        if local.has(Flag::Done) {
+            return place.get().is_some().then(|| cancellation::withhold(context));
+        }
+        if let Some(request) = cancellation::take() {
+            place.mark();
+            self.task.cancel_with(request.message());
+        }
+        None
     }
 
     #[inline(never)]
@@ -549,12 +556,12 @@ impl<T> Unpin for LoopTask<T> {}
 impl<T> std::future::Future for LoopTask<T> {
     type Output = Result<T, TaskError>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Self::Output> {
         if probe::answer::<Self>(&self.task.header().waiters, || self.task.clone().into()) {
             return Poll::Pending;
         }
-        self.poll_outcome(&self.place, context, Self::take_outcome)
+        self.poll_outcome(&self.place, context, |task| task.take_outcome())
     }
 }
 
