@@ -89,8 +89,13 @@ pub fn take() -> Option<Cancelled> {
 /// Not ready, whatever has come, as a request stands that goes first. The await is polled again in the next step: should
 /// somebody beside it have taken the request, there is no other wake to come.
 pub fn withhold<T>(context: &Context<'_>) -> Poll<T> {
-    context.waker().wake_by_ref();
+    come_back(context);
     Poll::Pending
+}
+
+/// Has what awaits polled again in the next step.
+pub(crate) fn come_back(context: &Context<'_>) {
+    context.waker().wake_by_ref();
 }
 
 /// Lets a request stand again in the current task, for the next scope outward; its count stays as it is. The caller then

@@ -11,7 +11,7 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 use std::ptr::NonNull;
 
-use crate::memory;
+use crate::memory::{self, Room};
 
 /// Where a value lies. The value is last, so that a pointer can forget what it is.
 #[repr(C)]
@@ -133,7 +133,9 @@ impl<T: ?Sized> Counted<T> {
             #[inline]
             fn drop(&mut self) {
                 // SAFETY: of this layout, from where it says, once; the value is gone.
-                unsafe { if self.2 { memory::free_apart(self.0, self.1) } else { memory::free(self.0, self.1) } };
+                unsafe {
+                    if self.2 { memory::free_apart(self.0, self.1) } else { memory::free(self.0, Room::new(self.1)) }
+                };
             }
         }
         let is_apart = self.place().count.get() & APART != 0;

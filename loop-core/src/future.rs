@@ -10,6 +10,7 @@ use std::ptr::NonNull;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 
+use crate::awaiting::{Next, Refusal};
 use crate::cancellation;
 use crate::concurrent::ConcurrentFuture;
 use crate::counted::Counted;
@@ -319,36 +320,30 @@ impl<T: 'static> LoopFuture<T> {
         if told { Ok(()) } else { Err(Error::Closed) }
     }
 
-    /// A part of the coroutine that awaits, where the outcome need not be copied. Nearly always the future's loop runs, and the
-    /// task that awaits is not being cancelled.
+    /// A part of the coroutine that awaits, as is the taking, so that the outcome need not be copied. Nearly always the future's
+    /// loop runs, and the task that awaits is not being cancelled.
     #[inline(always)]
-    fn poll_outcome(
-        &self,
-        place: &Place,
-        context: &mut TaskContext<'_>,
-        take: impl FnOnce(&Self) -> Result<T, TaskError>,
-    ) -> Poll<Result<T, TaskError>> {
+    fn poll_next(&self, place: &Place, context: &TaskContext<'_>) -> Next {
         let is_plain = with_running(|running| {
             running.is_some_and(|inner| Rc::ptr_eq(inner, &self.cell.inner) && !inner.is_being_cancelled())
         });
-        if !is_plain && let Some(answer) = self.poll_specially(place, context) {
-            return answer;
+        if !is_plain {
+            return self.poll_specially(place, context);
         }
         if !self.done() {
             self.cell.waiters.wait(place, context.waker());
-            return Poll::Pending;
+            return Next::Wait;
         }
         // Whoever waited was told, and has no place any more.
         place.clear();
-        Poll::Ready(take(self))
+        Next::Take
     }
 
-    /// None where the outcome is there, and to be taken.
     #[inline(never)]
-    fn poll_specially(&self, place: &Place, context: &TaskContext<'_>) -> Option<Poll<Result<T, TaskError>>> {
+    fn poll_specially(&self, place: &Place, context: &TaskContext<'_>) -> Next {
         let is_foreign = with_running(|running| running.is_some_and(|inner| !Rc::ptr_eq(inner, &self.cell.inner)));
         if is_foreign {
-            return Some(Poll::Ready(Err(TaskError::WrongLoop)));
+            return Next::Refuse(Refusal::WrongLoop);
         }
         if !self.done() {
             self.cell.waiters.wait(place, context.waker());
@@ -356,9 +351,14 @@ impl<T: 'static> LoopFuture<T> {
                 // Whoever was to set it learns of it; the request itself goes on outward.
                 self.cancel();
             }
-            return Some(Poll::Pending);
+            return Next::Wait;
         }
-        (place.get().is_some() && cancellation::is_pending()).then(|| cancellation::withhold(context))
+        if place.get().is_some() && cancellation::is_pending() {
+            cancellation::come_back(context);
+            return Next::Wait;
+        }
+        place.clear();
+        Next::Take
     }
 
     /// Calls a function with the future when it is done, through the ready queue, in the context that is current now:
@@ -405,7 +405,11 @@ impl<T: 'static> std::future::Future for LoopFuture<T> {
         if probe::answer::<Self>(&self.cell.waiters, || FutureRef::of_future(&self)) {
             return Poll::Pending;
         }
-        self.poll_outcome(&self.place, context, |future| future.take_result())
+        match self.poll_next(&self.place, context) {
+            Next::Take => Poll::Ready(self.take_result()),
+            Next::Wait => Poll::Pending,
+            Next::Refuse(refusal) => Poll::Ready(Err(refusal.into())),
+        }
     }
 }
 
@@ -429,7 +433,11 @@ impl<T: Clone + 'static> std::future::Future for Shared<'_, T> {
         if probe::answer::<Self>(&self.future.cell.waiters, || FutureRef::of_future(self.future)) {
             return Poll::Pending;
         }
-        self.future.poll_outcome(&self.place, context, LoopFuture::result)
+        match self.future.poll_next(&self.place, context) {
+            Next::Take => Poll::Ready(self.future.result()),
+            Next::Wait => Poll::Pending,
+            Next::Refuse(refusal) => Poll::Ready(Err(refusal.into())),
+        }
     }
 }
 

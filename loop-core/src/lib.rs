@@ -66,6 +66,7 @@
 mod address;
 mod asyncgen;
 mod at_close;
+mod awaiting;
 mod backend;
 mod buffer;
 mod builder;

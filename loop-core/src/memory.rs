@@ -52,8 +52,26 @@ thread_local! {
     static AT_END: AtEnd = const { AtEnd };
 }
 
-const fn class(layout: Layout) -> usize {
-    layout.size().saturating_sub(LEAST).div_ceil(STEP)
+/// The room that a value takes.
+#[derive(Clone, Copy)]
+pub(crate) struct Room {
+    /// Of its blocks; past the last where it has none.
+    class: usize,
+    layout: Layout,
+}
+
+impl Room {
+    #[inline(always)]
+    pub(crate) const fn of<T>() -> Self {
+        Self::new(Layout::new::<T>())
+    }
+
+    #[inline(always)]
+    pub(crate) const fn new(layout: Layout) -> Self {
+        let class = layout.size().saturating_sub(LEAST).div_ceil(STEP);
+        let is_block = layout.align() <= ALIGN && class < CLASSES;
+        Self { class: if is_block { class } else { CLASSES }, layout }
+    }
 }
 
 /// The layout of a class's blocks.
@@ -64,22 +82,16 @@ const fn block(class: usize) -> Layout {
     }
 }
 
-/// Whether memory of this layout is a block.
-const fn is_block(layout: Layout) -> bool {
-    layout.align() <= ALIGN && class(layout) < CLASSES
-}
-
 /// Memory for a value, uninitialised.
 #[inline]
 pub(crate) fn allocate<T>() -> NonNull<T> {
-    let layout = Layout::new::<T>();
-    if !is_block(layout) {
-        return obtain_of(layout).cast();
+    let room = const { Room::of::<T>() };
+    if room.class == CLASSES {
+        return obtain_of(room.layout).cast();
     }
-    let class = class(layout);
-    match BLOCKS.with(|blocks| blocks.take(class)) {
+    match BLOCKS.with(|blocks| blocks.take(room.class)) {
         Some(kept) => kept.cast(),
-        None => obtain(class).cast(),
+        None => obtain(room.class).cast(),
     }
 }
 
@@ -87,18 +99,30 @@ pub(crate) fn allocate<T>() -> NonNull<T> {
 ///
 /// # Safety
 ///
-/// It came from `allocate` for a type of that layout, the value in it is dropped, and nobody uses it any more.
+/// It came from `allocate` for a type of that room, the value in it is dropped, and nobody uses it any more.
 #[inline]
-pub(crate) unsafe fn free(memory: NonNull<u8>, layout: Layout) {
-    if !is_block(layout) {
-        // SAFETY: of this layout, as `allocate` says.
-        return unsafe { dealloc(memory.as_ptr(), layout) };
-    }
-    let class = class(layout);
+pub(crate) unsafe fn free(memory: NonNull<u8>, room: Room) {
     // SAFETY: a block of this class, and the caller's.
+    if room.class == CLASSES || unsafe { !BLOCKS.with(|blocks| blocks.keep(room.class, memory.cast())) } {
+        // SAFETY: the caller's.
+        unsafe { give_up(memory, room) };
+    }
+}
+
+/// What is not kept, unless it is the first of what is.
+///
+/// # Safety
+///
+/// As for [`free`].
+#[cold]
+#[inline(never)]
+unsafe fn give_up(memory: NonNull<u8>, room: Room) {
+    // SAFETY: the caller's; of these layouts.
     unsafe {
-        if !BLOCKS.with(|blocks| blocks.keep(class, memory.cast())) {
-            dealloc(memory.as_ptr(), block(class));
+        if room.class == CLASSES {
+            dealloc(memory.as_ptr(), room.layout);
+        } else if !BLOCKS.with(|blocks| blocks.open() && blocks.keep(room.class, memory.cast())) {
+            dealloc(memory.as_ptr(), block(room.class));
         }
     }
 }
@@ -150,7 +174,7 @@ impl Blocks {
     #[inline]
     unsafe fn keep(&self, class: usize, memory: NonNull<Free>) -> bool {
         let size = block(class).size();
-        if self.room.get() < size && !self.open() {
+        if self.room.get() < size {
             return false;
         }
         self.room.set(self.room.get() - size);
@@ -159,19 +183,15 @@ impl Blocks {
         self.lists[class].set(Some(memory));
         true
     }
-}
 
-impl Blocks {
     /// Makes room, the first time that there is none; what comes to be kept then is given up at the thread's end. False where
     /// there is enough already, or the thread has come there.
-    #[cold]
-    #[inline(never)]
     fn open(&self) -> bool {
         if self.opened.replace(true) || AT_END.try_with(|_| ()).is_err() {
             return false;
         }
         self.room.set(KEPT);
-        KEPT > 0
+        true
     }
 }
 
@@ -200,7 +220,7 @@ mod tests {
     /// As for the one without a type.
     unsafe fn free<T>(memory: NonNull<T>) {
         // SAFETY: the caller's.
-        unsafe { super::free(memory.cast(), Layout::new::<T>()) };
+        unsafe { super::free(memory.cast(), Room::of::<T>()) };
     }
 
     #[test]
@@ -227,8 +247,9 @@ mod tests {
     fn a_block_has_room_for_its_class_and_no_more_than_a_step_to_spare() {
         for size in 1..=1016 {
             let layout = Layout::from_size_align(size, 8).unwrap();
-            let room = block(class(layout)).size();
-            assert!(is_block(layout) && room >= size && room < size + STEP, "{size}: {room}");
+            let class = Room::new(layout).class;
+            let room = block(class).size();
+            assert!(class < CLASSES && room >= size && room < size + STEP, "{size}: {room}");
         }
     }
 
@@ -246,7 +267,7 @@ mod tests {
     fn what_is_too_large_or_aligned_too_far_is_not_kept() {
         #[repr(align(64))]
         struct Aligned(#[expect(dead_code, reason = "for its size")] [u8; 64]);
-        assert!(!is_block(Layout::new::<Aligned>()) && !is_block(Layout::new::<[u64; 131]>()));
+        assert_eq!((Room::of::<Aligned>().class, Room::of::<[u64; 131]>().class), (CLASSES, CLASSES));
         let before = BLOCKS.with(|blocks| blocks.room.get());
         // SAFETY: allocated for that.
         unsafe {

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context as TaskContext, Poll};
 
+use crate::awaiting::{Next, Refusal};
 use crate::cancellation;
 use crate::context::Context;
 use crate::done::DoneCallback;
@@ -442,59 +443,65 @@ impl<T> LoopTask<T> {
         }
     }
 
-    /// A part of the coroutine that awaits, where the outcome need not be copied. Nearly always a task of the same loop awaits
-    /// this one, and is not being cancelled.
+    /// A part of the coroutine that awaits, as is the taking, so that the outcome need not be copied. Nearly always a task of
+    /// the same loop awaits this one, and is not being cancelled.
     #[inline(always)]
-    fn poll_outcome(
-        &self,
-        place: &Place,
-        context: &mut TaskContext<'_>,
-        take: impl FnOnce(&Self) -> Result<T, TaskError>,
-    ) -> Poll<Result<T, TaskError>> {
+    fn poll_next(&self, place: &Place, context: &TaskContext<'_>) -> Next {
         let is_plain = with_running(|running| running.is_some_and(|inner| self.is_awaited_plainly(inner)));
-        if !is_plain && let Some(answer) = self.poll_specially(place, context) {
-            return answer;
+        if !is_plain {
+            return self.poll_specially(place, context);
         }
-        let header = self.task.header();
-        if header.local.has(Flag::Done) {
-            return match take(self) {
-                Err(error) => Self::failed(place, context, error),
-                value => {
-                    // Whoever waited was told, and has no place any more.
-                    place.clear();
-                    Poll::Ready(value)
-                }
-            };
-        }
-        if header.local.has(Flag::Orphaned) {
-            return Poll::Ready(Err(TaskError::Abandoned));
-        }
-        header.waiters.wait(place, context.waker());
-        Poll::Pending
+        self.take_or_wait(place, context)
     }
 
-    /// None where the task is treated as in any other await.
+    #[inline(always)]
+    fn take_or_wait(&self, place: &Place, context: &TaskContext<'_>) -> Next {
+        let header = self.task.header();
+        if header.local.has(Flag::Done) {
+            return Next::Take;
+        }
+        if header.local.has(Flag::Orphaned) {
+            return Next::Refuse(Refusal::Abandoned);
+        }
+        header.waiters.wait(place, context.waker());
+        Next::Wait
+    }
+
     #[inline(never)]
-    fn poll_specially(&self, place: &Place, context: &TaskContext<'_>) -> Option<Poll<Result<T, TaskError>>> {
+    fn poll_specially(&self, place: &Place, context: &TaskContext<'_>) -> Next {
         let (refused, asked_to_end) = with_running(|running| match running {
             Some(inner) => (self.refuse(inner), inner.is_asked_to_end()),
             None => (None, false),
         });
-        if let Some(error) = refused {
-            return Some(Poll::Ready(Err(error)));
+        if let Some(refusal) = refused {
+            return Next::Refuse(refusal);
         }
         let local = &self.task.header().local;
-        if local.has(Flag::Orphaned) || !asked_to_end {
-            return None;
+        if asked_to_end && local.has(Flag::Done) && place.get().is_some() {
+            cancellation::come_back(context);
+            return Next::Wait;
         }
-        if local.has(Flag::Done) {
-            return place.get().is_some().then(|| cancellation::withhold(context));
-        }
-        if let Some(request) = cancellation::take() {
+        if asked_to_end
+            && !local.has_any([Flag::Done, Flag::Orphaned])
+            && let Some(request) = cancellation::take()
+        {
             place.mark();
             self.task.cancel_with(request.message());
         }
-        None
+        self.take_or_wait(place, context)
+    }
+
+    /// What an await gives of the outcome.
+    #[inline(always)]
+    fn give(place: &Place, context: &TaskContext<'_>, outcome: Result<T, TaskError>) -> Poll<Result<T, TaskError>> {
+        match outcome {
+            Err(error) => Self::failed(place, context, error),
+            value => {
+                // Whoever waited was told, and has no place any more.
+                place.clear();
+                Poll::Ready(value)
+            }
+        }
     }
 
     #[inline(never)]
@@ -522,11 +529,11 @@ impl<T> LoopTask<T> {
     }
 
     /// Why the task that polls now cannot await this one.
-    fn refuse(&self, running: &Inner) -> Option<TaskError> {
+    fn refuse(&self, running: &Inner) -> Option<Refusal> {
         if !std::ptr::eq(std::sync::Arc::as_ptr(&running.shared), self.task.header().shared) {
-            return Some(TaskError::WrongLoop);
+            return Some(Refusal::WrongLoop);
         }
-        (running.current_task.get() == Some(self.task.as_ptr())).then_some(TaskError::SelfAwait)
+        (running.current_task.get() == Some(self.task.as_ptr())).then_some(Refusal::SelfAwait)
     }
 }
 
@@ -561,7 +568,11 @@ impl<T> std::future::Future for LoopTask<T> {
         if probe::answer::<Self>(&self.task.header().waiters, || self.task.clone().into()) {
             return Poll::Pending;
         }
-        self.poll_outcome(&self.place, context, |task| task.take_outcome())
+        match self.poll_next(&self.place, context) {
+            Next::Take => Self::give(&self.place, context, self.take_outcome()),
+            Next::Wait => Poll::Pending,
+            Next::Refuse(refusal) => Poll::Ready(Err(refusal.into())),
+        }
     }
 }
 
@@ -585,7 +596,11 @@ impl<T: Clone> std::future::Future for Outcome<'_, T> {
         if probe::answer::<Self>(&self.task.task.header().waiters, || self.task.task.clone().into()) {
             return Poll::Pending;
         }
-        self.task.poll_outcome(&self.place, context, LoopTask::result)
+        match self.task.poll_next(&self.place, context) {
+            Next::Take => LoopTask::give(&self.place, context, self.task.result()),
+            Next::Wait => Poll::Pending,
+            Next::Refuse(refusal) => Poll::Ready(Err(refusal.into())),
+        }
     }
 }
 

@@ -9,7 +9,6 @@
 //! * what the stage holds is said by a cell beside it, which says *nothing* from before a destructor runs until after:
 //!   the destructor may reach this very task, and must not find itself there.
 
-use std::alloc::Layout;
 use std::cell::{Cell, UnsafeCell};
 use std::future::Future;
 use std::marker::PhantomData;
@@ -22,7 +21,7 @@ use std::task::{Context as TaskContext, Poll};
 
 use crate::context::Snapshot;
 use crate::error::TaskError;
-use crate::memory;
+use crate::memory::{self, Room};
 use crate::remote::{Node, NodeVTable};
 use crate::shared::Shared;
 use crate::task::state::State;
@@ -210,8 +209,8 @@ pub(crate) struct TaskVTable {
     pub(crate) error: unsafe fn(TaskPtr) -> Option<TaskError>,
     /// Where the stage begins, in bytes from the header.
     stage: usize,
-    /// The whole task's.
-    layout: Layout,
+    /// What the whole task takes.
+    room: Room,
     /// The coroutine's type.
     pub(crate) name: fn() -> &'static str,
 }
@@ -260,7 +259,7 @@ impl<F: Future> TaskCell<F> {
         replace: Self::replace,
         error: Self::error,
         stage: std::mem::offset_of!(Self, stage),
-        layout: Layout::new::<Self>(),
+        room: Room::of::<Self>(),
         name: std::any::type_name::<F>,
     };
 
@@ -432,11 +431,11 @@ impl Header {
     /// The caller is the last holder. The stage is empty, and the extras and waiters are gone, so nothing is left to be dropped.
     #[inline]
     pub(crate) unsafe fn free(task: TaskPtr) {
-        // SAFETY: the caller's; it was allocated for this layout.
+        // SAFETY: the caller's; it was allocated for as much.
         unsafe {
             let header = task.as_ref();
             debug_assert!(header.local.is_empty() && !header.waiters.holds_any() && !header.has_extras());
-            memory::free(task.cast(), header.vtable().layout);
+            memory::free(task.cast(), header.vtable().room);
         }
     }
 

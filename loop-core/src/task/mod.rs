@@ -199,11 +199,10 @@ pub(crate) unsafe fn let_go(task: TaskPtr) {
 ///
 /// Nobody holds the task, or comes to.
 unsafe fn free(task: TaskPtr) {
-    // SAFETY: the caller's. The anchor that the task held is given up after the memory that names it.
+    // SAFETY: the caller's; the anchor is the task's, which uses it no more.
     unsafe {
-        let shared = task.as_ref().shared;
+        shared::drop_anchor(task.as_ref().shared);
         Header::free(task);
-        shared::drop_anchor(shared);
     }
 }
 
