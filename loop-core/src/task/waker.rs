@@ -128,11 +128,12 @@ unsafe fn wake(data: *const ()) {
         let header = task.as_ref();
         if (*header.shared).is_own_thread() {
             super::schedule(task);
+            super::release_local(task);
         } else if header.state.send() {
             send(task);
-            return;
+        } else {
+            super::release(task);
         }
-        super::release(task);
     }
 }
 
