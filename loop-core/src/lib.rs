@@ -32,7 +32,7 @@
 //! |---|---|
 //! | one turn of the loop: the whole of it | `pass`, with `ready` (the queue) and `pace` (when to look at the kernel) |
 //! | the loop from outside, from inside, from other threads | [`event_loop`](EventLoop), `inner`, [`loop_handle`](LoopHandle) |
-//! | what is queued | [`handle`](Handle), [`future`](Future), [`task`](Task), `waiters` and `done` (who is told) |
+//! | what is queued | [`handle`](Handle), [`future`](Future), [`task`](Task), `waiters` and `done` (who is told), `awaiting` |
 //! | what that lies in | `memory` (blocks that are used again), `counted` (a pointer into them) |
 //! | cancelling | [`catch_cancelled`]; [`cancellation`] for whoever writes an await |
 //! | time | `timers`, [`sleep`](Sleep), [`delay`](Delay) |
