@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use crate::error::Result;
 use crate::event_loop::EventLoop;
-use crate::task::header::{Flag, Header, TaskPtr};
+use crate::task::header::{Header, TaskPtr};
+use crate::task::local::Flag;
 use crate::task::waker;
 
 /// Every unfinished task of a loop at one moment: from [`EventLoop::dump`]. Shown as a tree, in which those that a task

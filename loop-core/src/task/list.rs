@@ -2,7 +2,8 @@
 
 use std::cell::Cell;
 
-use crate::task::header::{Flag, TaskPtr};
+use crate::task::header::TaskPtr;
+use crate::task::local::Flag;
 
 #[derive(Default)]
 pub(crate) struct TaskList {

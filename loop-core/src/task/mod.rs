@@ -1,6 +1,7 @@
 //! Tasks: coroutines that the loop drives.
 //!
 //! * `state` — what other threads touch: holders, and the way to the loop;
+//! * `local` — what the loop's own thread knows: flags and counts;
 //! * `header` — a task in memory, one allocation, header and coroutine together;
 //! * `waker` — how a task is woken, from here and from elsewhere;
 //! * `step` — one poll, and how a task ends;
@@ -9,7 +10,8 @@
 //! * `dump` — every task and what it waits for;
 //! * `fail` — ending a task with an error;
 //! * `span` — a task as a `tracing` span;
-//! * `handles` — [`LoopTask`] and [`TaskRef`], what users hold, and the trait [`Task`];
+//! * `loop_task`, `task_ref` — [`LoopTask`] and [`TaskRef`], what users hold, and the trait [`Task`];
+//! * `id` — their numbers;
 //! * `list` — the unfinished tasks of a loop.
 //!
 //! **I5** A coroutine does nothing until the loop drives it. **I6** Coroutines need not be `Send` and never leave the
@@ -19,12 +21,15 @@ mod cancel;
 mod dump;
 mod factory;
 mod fail;
-mod handles;
 mod header;
+mod id;
 mod list;
+mod local;
+mod loop_task;
 mod span;
 mod state;
 mod step;
+mod task_ref;
 mod waker;
 
 use std::panic::Location;
@@ -35,11 +40,13 @@ pub(crate) use dump::woken_by;
 pub use dump::{TaskDump, TaskSnapshot, TaskState, WaitsFor};
 pub use factory::{TaskFactory, TaskOptions, eager_task_factory};
 pub use fail::{Fail, fail};
-pub(crate) use handles::Outcome;
-pub(crate) use handles::next_id;
-pub use handles::{LoopTask, Task, TaskRef};
-pub(crate) use header::{Flag, Header, Local, TaskPtr};
+pub(crate) use header::{Header, TaskPtr};
+pub(crate) use id::next_id;
 pub(crate) use list::TaskList;
+pub(crate) use local::{Flag, Local};
+pub(crate) use loop_task::Outcome;
+pub use loop_task::{LoopTask, Task};
+pub use task_ref::TaskRef;
 pub(crate) use waker::LocalWaker;
 
 use crate::exception::Finally;

@@ -14,7 +14,8 @@ use crate::context::{self, Snapshot};
 use crate::error::{Cancelled, Panicked, TaskError};
 use crate::exception::{ExceptionContext, Finally, is_fatal};
 use crate::inner::Inner;
-use crate::task::header::{Extras, Flag, Header, TaskPtr};
+use crate::task::header::{Extras, Header, TaskPtr};
+use crate::task::local::Flag;
 use crate::task::{Scheduled, TaskRef};
 
 /// The task whose step runs, restored when the step ends in whatever way.
