@@ -5,9 +5,8 @@
 //! block used last first, as that is in the near caches.
 //!
 //! Invariants: every block comes from the global allocator, with its class's layout ([`block`]), which depends on the
-//! value's size alone. So any thread may free it, and a block that is kept is nobody's. At a thread's end nothing is kept, nor after
-//! it. Under Miri and the sanitizer, which are to
-//! see a use after free, nothing is kept, but for the tests of this file.
+//! value's size alone. So any thread may free it, and a block that is kept is nobody's. Nothing is kept past a thread's end, nor
+//! under Miri and the sanitizer, which are to see a use after free (but for the tests of this file).
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::Cell;
@@ -36,7 +35,7 @@ struct Free {
 struct Blocks {
     lists: [Cell<Option<NonNull<Free>>>; CLASSES],
     /// How many bytes more may be kept: none before the first block is, nor at the thread's end.
-    room: Cell<usize>,
+    left: Cell<usize>,
     /// There was room once.
     opened: Cell<bool>,
 }
@@ -47,7 +46,7 @@ struct AtEnd;
 thread_local! {
     /// Without a destructor, and so without a look at whether it is alive, or has yet to be made, each time.
     static BLOCKS: Blocks = const {
-        Blocks { lists: [const { Cell::new(None) }; CLASSES], room: Cell::new(0), opened: Cell::new(false) }
+        Blocks { lists: [const { Cell::new(None) }; CLASSES], left: Cell::new(0), opened: Cell::new(false) }
     };
     static AT_END: AtEnd = const { AtEnd };
 }
@@ -162,7 +161,7 @@ impl Blocks {
         let first = self.lists[class].get()?;
         // SAFETY: a block that is kept holds its successor, and is this thread's.
         self.lists[class].set(unsafe { first.as_ref() }.next);
-        self.room.set(self.room.get() + block(class).size());
+        self.left.set(self.left.get() + block(class).size());
         Some(first)
     }
 
@@ -174,10 +173,10 @@ impl Blocks {
     #[inline]
     unsafe fn keep(&self, class: usize, memory: NonNull<Free>) -> bool {
         let size = block(class).size();
-        if self.room.get() < size {
+        if self.left.get() < size {
             return false;
         }
-        self.room.set(self.room.get() - size);
+        self.left.set(self.left.get() - size);
         // SAFETY: nobody's, and large enough.
         unsafe { memory.write(Free { next: self.lists[class].get() }) };
         self.lists[class].set(Some(memory));
@@ -190,7 +189,7 @@ impl Blocks {
         if self.opened.replace(true) || AT_END.try_with(|_| ()).is_err() {
             return false;
         }
-        self.room.set(KEPT);
+        self.left.set(KEPT);
         true
     }
 }
@@ -204,7 +203,7 @@ impl Drop for AtEnd {
                     unsafe { dealloc(kept.as_ptr().cast(), block(class)) };
                 }
             }
-            blocks.room.set(0);
+            blocks.left.set(0);
         });
     }
 }
@@ -259,8 +258,8 @@ mod tests {
         let taken: Vec<_> = (0..KEPT / 512).map(|_| allocate::<Large>()).collect();
         // SAFETY: from above, each once.
         taken.into_iter().for_each(|memory| unsafe { free(memory) });
-        let room = BLOCKS.with(|blocks| blocks.room.get());
-        assert!(room < size_of::<Large>(), "{room}");
+        let left = BLOCKS.with(|blocks| blocks.left.get());
+        assert!(left < size_of::<Large>(), "{left}");
     }
 
     #[test]
@@ -268,13 +267,13 @@ mod tests {
         #[repr(align(64))]
         struct Aligned(#[expect(dead_code, reason = "for its size")] [u8; 64]);
         assert_eq!((Room::of::<Aligned>().class, Room::of::<[u64; 131]>().class), (CLASSES, CLASSES));
-        let before = BLOCKS.with(|blocks| blocks.room.get());
+        let before = BLOCKS.with(|blocks| blocks.left.get());
         // SAFETY: allocated for that.
         unsafe {
             free(allocate::<Aligned>());
             free(allocate::<[u64; 131]>());
         }
-        assert_eq!(BLOCKS.with(|blocks| blocks.room.get()), before);
+        assert_eq!(BLOCKS.with(|blocks| blocks.left.get()), before);
     }
 
     /// Blocks may be freed by another thread, also by one that is ending.

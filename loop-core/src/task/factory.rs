@@ -14,7 +14,7 @@ use crate::event_loop::EventLoop;
 use crate::inner::Inner;
 use crate::ready::Ready;
 use crate::running::with_running;
-use crate::task::{Flag, LoopTask, Scheduled, TaskRef, next_id, schedule, span};
+use crate::task::{Flag, Local, LoopTask, Scheduled, TaskRef, next_id, schedule, span};
 
 /// How a task is made (asyncio: the keywords of `create_task`).
 ///
@@ -225,7 +225,8 @@ impl Inner {
             // SAFETY: this is its end.
             return self.spawn_with(TaskOptions::new(), unsafe { copied(&coroutine) }, source);
         }
-        let task = self.add_task(|| ManuallyDrop::into_inner(coroutine), next_id(), Flag::Scheduled, source);
+        let local = Local::new([Flag::Listed, Flag::Scheduled]);
+        let task = self.add_task(|| ManuallyDrop::into_inner(coroutine), next_id(), local, source);
         self.ready.push_with(|| Ready::Task(Scheduled(task)));
         // SAFETY: its output is the coroutine's.
         Ok(unsafe { LoopTask::new(TaskRef::adopt(task)) })

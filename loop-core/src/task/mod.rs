@@ -247,10 +247,11 @@ impl Inner {
         hidden: bool,
         source: &'static Location<'static>,
     ) -> TaskPtr {
-        let task = match hidden {
-            true => self.add_task(|| coroutine, 0, Flag::Hidden, source),
-            false => self.add_task(|| coroutine, next_id(), Flag::Listed, source),
+        let (id, local) = match hidden {
+            true => (0, Local::new([Flag::Listed, Flag::Hidden])),
+            false => (next_id(), Local::new([Flag::Listed])),
         };
+        let task = self.add_task(|| coroutine, id, local, source);
         // SAFETY: fresh, and held by the loop until it ends.
         let header = unsafe { task.as_ref() };
         let context = crate::context::snapshot();
@@ -263,16 +264,16 @@ impl Inner {
         task
     }
 
-    /// The task itself, listed, with one flag more.
+    /// The task itself, added to the list: its flags say that it is there.
     #[inline(always)]
     fn add_task<F: Future>(
         &self,
         coroutine: impl FnOnce() -> F,
         id: u64,
-        flag: Flag,
+        local: Local,
         source: &'static Location<'static>,
     ) -> TaskPtr {
-        let local = Local::new([Flag::Listed, flag]);
+        debug_assert!(local.has(Flag::Listed));
         let task = header::TaskCell::allocate(coroutine, self.anchors.take(), id, local, source);
         // SAFETY: fresh, held by the loop until it ends, and said to be listed.
         unsafe { self.tasks.append(task) };
