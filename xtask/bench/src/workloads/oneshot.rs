@@ -1,7 +1,6 @@
 //! Two tasks that answer each other through futures made for one value each.
 
 use std::cell::RefCell;
-use std::pin::Pin;
 use std::rc::Rc;
 
 use super::{Case, Kind, Workload, in_task, one_case};
@@ -20,36 +19,42 @@ pub(super) const WORKLOAD: Workload = Workload {
 const ROUND_TRIPS: u64 = 10_000;
 
 /// A question on its way: whom to answer, and where the next question will come from.
-struct Question {
-    answer: Box<dyn FnOnce(u64)>,
-    next: Pin<Box<dyn Future<Output = u64>>>,
+struct Question<S, F> {
+    answer: S,
+    next: F,
 }
 
 pub(super) fn measure<R: Runtime>(case: &Case) -> Vec<Sample> {
-    in_task::<R, _>(case.clone().repeat(ROUND_TRIPS, async || {
-        let on_its_way = Rc::new(RefCell::new(None::<Question>));
-        let (ask, first) = R::oneshot::<u64>();
-        let mut ask: Box<dyn FnOnce(u64)> = Box::new(ask);
-        let answering = {
-            let on_its_way = Rc::clone(&on_its_way);
-            R::spawn(async move {
-                let mut next: Pin<Box<dyn Future<Output = u64>>> = Box::pin(first);
-                for _ in 0..ROUND_TRIPS {
-                    let asked = next.await;
-                    let question = on_its_way.take().expect("it is put there before it is asked");
-                    next = question.next;
-                    (question.answer)(asked + 1);
-                }
-            })
-        };
-        for round_trip in 0..ROUND_TRIPS {
-            let (answer, answered) = R::oneshot::<u64>();
-            let (ask_next, next) = R::oneshot::<u64>();
-            *on_its_way.borrow_mut() = Some(Question { answer: Box::new(answer), next: Box::pin(next) });
-            ask(round_trip);
-            ask = Box::new(ask_next);
-            assert_eq!(answered.await, round_trip + 1);
-        }
-        answering.await;
-    }))
+    in_task::<R, _>(case.clone().repeat(ROUND_TRIPS, async || ask_and_answer::<R, _, _>(R::oneshot::<u64>).await))
+}
+
+/// One pair of types for all the oneshots, so that they are passed on as they are: boxes would cost as much again.
+async fn ask_and_answer<R, S, F>(oneshot: impl Fn() -> (S, F))
+where
+    R: Runtime,
+    S: FnOnce(u64) + 'static,
+    F: Future<Output = u64> + 'static,
+{
+    let on_its_way = Rc::new(RefCell::new(None::<Question<S, F>>));
+    let (mut ask, mut next) = oneshot();
+    let answering = {
+        let on_its_way = Rc::clone(&on_its_way);
+        R::spawn(async move {
+            for _ in 0..ROUND_TRIPS {
+                let asked = next.await;
+                let question = on_its_way.take().expect("it is put there before it is asked");
+                next = question.next;
+                (question.answer)(asked + 1);
+            }
+        })
+    };
+    for round_trip in 0..ROUND_TRIPS {
+        let (answer, answered) = oneshot();
+        let (ask_next, next) = oneshot();
+        *on_its_way.borrow_mut() = Some(Question { answer, next });
+        ask(round_trip);
+        ask = ask_next;
+        assert_eq!(answered.await, round_trip + 1);
+    }
+    answering.await;
 }
