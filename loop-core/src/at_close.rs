@@ -21,13 +21,13 @@ pub(crate) struct AtCloseList(RefCell<Slab<Weak<dyn AtClose>>>);
 
 impl AtCloseList {
     /// Lists something, and gives its place.
-    pub(crate) fn add(&self, it: Weak<dyn AtClose>) -> usize {
-        self.0.borrow_mut().insert(it)
+    pub(crate) fn add(&self, it: Weak<dyn AtClose>) -> u32 {
+        u32::try_from(self.0.borrow_mut().insert(it)).expect("fewer than 2^32 connections and servers")
     }
 
     /// Takes it off; once the loop is closed there is nothing to take.
-    pub(crate) fn remove(&self, place: usize) {
-        let removed = self.0.borrow_mut().try_remove(place);
+    pub(crate) fn remove(&self, place: u32) {
+        let removed = self.0.borrow_mut().try_remove(place as usize);
         drop(removed);
     }
 

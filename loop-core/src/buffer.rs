@@ -24,19 +24,25 @@ pub unsafe trait ChunkSource {
 /// Received bytes, lent by the loop until this is dropped.
 pub struct Chunk {
     start: NonNull<u8>,
-    len: usize,
+    /// Four bytes will do, and make every event smaller by eight.
+    len: u32,
     id: u32,
     source: Rc<dyn ChunkSource>,
 }
 
 impl Chunk {
-    /// Lends `len` initialised bytes at `start`, to be recycled under `id`.
+    /// Lends `len` initialised bytes at `start`, to be recycled under `id`: fewer than 4 GiB.
+    ///
+    /// # Panics
+    ///
+    /// Where they are not fewer.
     ///
     /// # Safety
     ///
     /// The bytes are initialised and are `source`'s to lend (see [`ChunkSource`]).
     #[must_use]
     pub unsafe fn new(source: Rc<dyn ChunkSource>, id: u32, start: NonNull<u8>, len: usize) -> Self {
+        let len = u32::try_from(len).expect("a chunk has fewer than 2^32 bytes");
         Self { start, len, id, source }
     }
 }
@@ -46,7 +52,7 @@ impl Deref for Chunk {
 
     fn deref(&self) -> &[u8] {
         // SAFETY: the source lent these initialised bytes until recycle, which only our drop calls.
-        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len as usize) }
     }
 }
 

@@ -22,6 +22,9 @@ use crate::op::{Op, Outcome};
 /// Slots of a page. A page of 64 is some 10 KiB: an idle loop holds one or none.
 const PAGE: usize = 64;
 
+/// No slot.
+const NONE: u64 = u64::MAX;
+
 /// Names one operation. Fits into 64 bits, as kernels like it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct OpKey {
@@ -73,11 +76,10 @@ struct Slot {
     patient: bool,
     /// Nothing else is submitted with it: see [`OpTable::is_lone`].
     lone: bool,
-    /// The backend's own note about the operation.
+    /// The backend's own note about the operation. Without one: the next free slot, and [`NONE`] after the last.
     note: u64,
     op: Option<Op>,
     target: Target,
-    next_free: Option<u32>,
     /// Made when an operation in this slot first wants it, and kept for those that follow.
     scratch: OnceCell<Box<UnsafeCell<Scratch>>>,
 }
@@ -89,10 +91,9 @@ impl Slot {
             in_flight: false,
             patient: false,
             lone: false,
-            note: 0,
+            note: NONE,
             op: None,
             target: Target::Nobody,
-            next_free: None,
             scratch: OnceCell::new(),
         }
     }
@@ -226,7 +227,7 @@ impl OpTable {
         let index = self.free.unwrap_or_else(|| self.grow());
         let slot = self.at(index);
         let generation = slot.generation;
-        let next = slot.next_free.take();
+        let next = u32::try_from(slot.note).ok();
         slot.op = Some(op);
         slot.target = target;
         slot.note = 0;
@@ -275,7 +276,7 @@ impl OpTable {
         // A slot whose generations are used up is retired rather than wrapped.
         if let Some(next) = slot.generation.checked_add(1) {
             slot.generation = next;
-            slot.next_free = free;
+            slot.note = free.map_or(NONE, u64::from);
             self.free = Some(key.index);
         }
         self.live -= 1;
@@ -292,7 +293,7 @@ impl OpTable {
         let first = u32::try_from(self.pages.len() * PAGE).expect("fewer than 2^32 operations");
         let mut page: Vec<Slot> = (0..PAGE).map(|_| Slot::new()).collect();
         for (place, slot) in page.iter_mut().enumerate().take(PAGE - 1) {
-            slot.next_free = Some(first + place as u32 + 1);
+            slot.note = u64::from(first) + place as u64 + 1;
         }
         self.pages.push(page.into_boxed_slice());
         first

@@ -42,7 +42,7 @@ impl UringBackend {
             return;
         }
         let Some(flight) = self.flights.get_mut(cqe.ticket) else { return };
-        let Some((fd, _)) = flight.line else { return };
+        let Some((fd, _)) = flight.line() else { return };
         if flight.bulk || flight.cancelled || self.descriptors.get(fd).is_none_or(|it| it.kind != Kind::Socket) {
             return;
         }
@@ -65,7 +65,7 @@ impl UringBackend {
     pub(crate) fn resume_bulk(&mut self, ops: &mut OpTable, op: OpKey) -> Submitted {
         let Some(ticket) = self.flights.of(ops, op) else { return Submitted::Queued };
         let Some(flight) = self.flights.get_mut(ticket) else { return Submitted::Queued };
-        let (Stage::Announced, Some((fd, _))) = (flight.stage, flight.line) else { return Submitted::Queued };
+        let (Stage::Announced, Some((fd, _))) = (flight.stage, flight.line()) else { return Submitted::Queued };
         let Some(descriptor) = self.descriptors.get(fd) else { return Submitted::Queued };
         if std::mem::take(&mut flight.drained) {
             self.wait_for_more(ops, ticket);

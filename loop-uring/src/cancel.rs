@@ -55,7 +55,7 @@ impl UringBackend {
             while let Some(ticket) = self.flights.first(line) {
                 self.flights.leave(line, ticket);
                 if let Some(flight) = self.flights.get_mut(ticket) {
-                    flight.line = None;
+                    flight.take_line();
                 }
                 if self.cancel_flight(ops, ticket) {
                     flying.push(ticket);

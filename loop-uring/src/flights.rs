@@ -92,14 +92,33 @@ pub(crate) struct Flight {
     /// How much it received in a batch of completions, and which one that was.
     pub(crate) bytes: u32,
     pub(crate) batch: u32,
-    /// Its line, if it is in one.
-    pub(crate) line: Option<(FdKey, Interest)>,
+    /// Its line: of this descriptor, if there is a direction. (As a pair they would take three bytes more, which are eight of
+    /// every flight's.)
+    fd: FdKey,
+    direction: Option<Interest>,
     /// Keeps the descriptor open while the kernel has the request.
     pub(crate) file: Option<Rc<OwnedFd>>,
     /// Describes the pieces of a gathered send to the kernel.
     pub(crate) pieces: Option<Box<[libc::iovec]>>,
     before: u32,
     behind: u32,
+}
+
+impl Flight {
+    /// Its line, if it is in one.
+    pub(crate) fn line(&self) -> Option<(FdKey, Interest)> {
+        self.direction.map(|direction| (self.fd, direction))
+    }
+
+    /// It comes to be in this one.
+    pub(crate) fn set_line(&mut self, fd: FdKey, direction: Interest) {
+        self.fd = fd;
+        self.direction = Some(direction);
+    }
+
+    pub(crate) fn take_line(&mut self) -> Option<(FdKey, Interest)> {
+        self.direction.take().map(|direction| (self.fd, direction))
+    }
 }
 
 /// The ends of a line.
@@ -145,7 +164,8 @@ impl Flights {
             drained: false,
             bytes: 0,
             batch: 0,
-            line: None,
+            fd: FdKey::new(NONE, 0),
+            direction: None,
             file: None,
             pieces: None,
             before: NONE,

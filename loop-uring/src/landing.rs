@@ -218,7 +218,7 @@ impl UringBackend {
     pub(crate) fn finish(&mut self, ops: &mut OpTable, ticket: Ticket, result: io::Result<Outcome>) {
         let Some(flight) = self.flights.get_mut(ticket) else { return };
         let mut next = None;
-        if let Some((fd, direction)) = flight.line.take()
+        if let Some((fd, direction)) = flight.take_line()
             && let Some(descriptor) = self.descriptors.get_mut(fd)
         {
             let line = descriptor.line_mut(direction);

@@ -25,7 +25,7 @@ impl UringBackend {
         let is_first = line.is_empty();
         self.flights.join(line, ticket);
         if let Some(flight) = self.flights.get_mut(ticket) {
-            flight.line = Some((fd, direction));
+            flight.set_line(fd, direction);
         }
         if is_first {
             self.launch(ops, ticket);
@@ -44,7 +44,7 @@ impl UringBackend {
     /// Hands a flight's request to the kernel, again if it had one before.
     pub(crate) fn launch(&mut self, ops: &mut OpTable, ticket: Ticket) {
         let Some(flight) = self.flights.get_mut(ticket) else { return };
-        let descriptor = flight.line.and_then(|(fd, _)| self.descriptors.get(fd));
+        let descriptor = flight.line().and_then(|(fd, _)| self.descriptors.get(fd));
         let target = descriptor.map(|it| On { fd: it.file.as_raw_fd(), kind: it.kind, drained: it.drained });
         if flight.file.is_none() {
             flight.file = descriptor.map(|descriptor| Rc::clone(&descriptor.file));
@@ -70,7 +70,7 @@ impl UringBackend {
     /// The kernel said "try again": waits until the descriptor is ready, then tries.
     pub(crate) fn wait_ready(&mut self, ops: &mut OpTable, ticket: Ticket) {
         let Some(flight) = self.flights.get_mut(ticket) else { return };
-        let (Some(file), Some((_, direction))) = (&flight.file, flight.line) else {
+        let (Some(file), Some((_, direction))) = (&flight.file, flight.line()) else {
             return self.finish(ops, ticket, Err(io::ErrorKind::WouldBlock.into()));
         };
         flight.stage = Stage::Polling;

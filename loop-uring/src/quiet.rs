@@ -25,7 +25,7 @@ impl UringBackend {
     /// Launches a send quietly, if it is one that may be. Whether it did.
     pub(crate) fn launch_quietly(&mut self, ops: &mut OpTable, ticket: Ticket) -> bool {
         let Some(flight) = self.flights.get_mut(ticket) else { return false };
-        let (op, Some((fd, Interest::Write))) = (flight.op, flight.line) else { return false };
+        let (op, Some((fd, Interest::Write))) = (flight.op, flight.line()) else { return false };
         let Some(Op::Send { buf, start, .. }) = ops.get(op) else { return false };
         let Some(descriptor) = self.descriptors.get_mut(fd) else { return false };
         let waits = std::mem::take(&mut descriptor.slow);
@@ -44,7 +44,7 @@ impl UringBackend {
 
     /// A quiet send did not go through whole.
     pub(crate) fn not_quiet(&mut self, ticket: Ticket) {
-        let Some((fd, _)) = self.flights.get_mut(ticket).and_then(|flight| flight.line) else { return };
+        let Some((fd, _)) = self.flights.get_mut(ticket).and_then(|flight| flight.line()) else { return };
         if let Some(descriptor) = self.descriptors.get_mut(fd) {
             descriptor.slow = true;
         }

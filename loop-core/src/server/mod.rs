@@ -14,11 +14,11 @@ mod listener;
 mod options;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::fmt;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
+use slab::Slab;
 use socket2::SockAddr;
 
 use crate::at_close::AtClose;
@@ -47,14 +47,13 @@ struct ServerInner {
     factory: Factory,
     options: ServerOptions,
     listeners: RefCell<Vec<Rc<Listener>>>,
-    connections: RefCell<HashMap<u64, Weak<Connection>>>,
-    next_connection: Cell<u64>,
+    connections: RefCell<Slab<Weak<Connection>>>,
     closed: Cell<bool>,
     serving: Cell<bool>,
     /// Itself, while it serves.
     keep: RefCell<Option<Rc<Self>>>,
     /// Its place among what hears of the loop's close.
-    place: Cell<Option<usize>>,
+    place: Cell<Option<u32>>,
     /// Those who wait for the end.
     waiters: RefCell<Vec<LoopFuture<()>>>,
     /// The one `serve_forever`.
@@ -64,12 +63,12 @@ struct ServerInner {
 /// A connection's place among its server's; given up when the connection ended.
 pub(crate) struct Membership {
     server: Rc<ServerInner>,
-    id: u64,
+    place: usize,
 }
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        self.server.connections.borrow_mut().remove(&self.id);
+        self.server.connections.borrow_mut().remove(self.place);
         self.server.wake_if_over();
     }
 }
@@ -126,8 +125,6 @@ impl ServerInner {
     /// A peer was accepted.
     fn accepted(self: &Rc<Self>, fd: FdKey) {
         let socket = Socket::from_key(&self.inner, fd);
-        let id = self.next_connection.get();
-        self.next_connection.set(id + 1);
         let failed = |what: &str| {
             let context = ExceptionContext::new(format!("Error on transport creation for incoming connection: {what}"));
             if self.inner.debug.get() { Some(context) } else { None }
@@ -145,11 +142,12 @@ impl ServerInner {
                 return;
             }
         };
-        self.connections.borrow_mut().insert(id, Weak::new());
-        let membership = Membership { server: Rc::clone(self), id };
+        let place = self.connections.borrow_mut().insert(Weak::new());
+        let membership = Membership { server: Rc::clone(self), place };
         match Connection::start(socket, protocol, Some(membership), None) {
             Ok(transport) => {
-                self.connections.borrow_mut().insert(id, Rc::downgrade(&transport.0));
+                // It cannot have ended: its first turn is yet to come.
+                self.connections.borrow_mut()[place] = Rc::downgrade(&transport.0);
             }
             Err(error) => {
                 if let Some(context) = failed("the transport could not be made") {
@@ -209,7 +207,6 @@ impl EventLoop {
             factory: Box::new(move || Rc::new(RefCell::new(factory())) as ProtocolRef),
             listeners: RefCell::default(),
             connections: RefCell::default(),
-            next_connection: Cell::new(0),
             closed: Cell::new(false),
             serving: Cell::new(false),
             keep: RefCell::new(None),
@@ -323,7 +320,7 @@ impl Server {
     /// Its open connections.
     #[must_use]
     pub fn transports(&self) -> Vec<Transport> {
-        self.0.connections.borrow().values().filter_map(Weak::upgrade).map(Transport).collect()
+        self.0.connections.borrow().iter().filter_map(|(_, it)| it.upgrade()).map(Transport).collect()
     }
 
     /// The addresses it listens on; none once it is closed (asyncio: `sockets`).

@@ -50,7 +50,7 @@ impl Connection {
         if self.closing.replace(true) {
             return;
         }
-        if let Some(raw) = self.raw {
+        if let Some(raw) = self.inner.raw_fd(self.fd) {
             self.inner.watches.disown(raw);
         }
         self.stop_reading();
@@ -115,7 +115,7 @@ impl Drop for Connection {
             return;
         }
         if !self.closing.get() {
-            tracing::warn!(fd = self.raw, "unclosed transport: closing its socket");
+            tracing::warn!(fd = self.inner.raw_fd(self.fd), "unclosed transport: closing its socket");
         }
         self.begin_to_close();
         self.release();

@@ -51,7 +51,6 @@ pub struct Transport(pub(crate) Rc<Connection>);
 pub(crate) struct Connection {
     inner: Rc<Inner>,
     fd: FdKey,
-    raw: Option<RawFd>,
     protocol: RefCell<Option<ProtocolRef>>,
     reading: Reading,
     outgoing: RefCell<Outgoing>,
@@ -67,9 +66,9 @@ pub(crate) struct Connection {
     local: Name,
     peer: Name,
     /// Of an accepted connection: its server's count of it.
-    membership: RefCell<Option<Membership>>,
+    membership: Cell<Option<Membership>>,
     /// Its place among what hears of the loop's close.
-    place: Cell<Option<usize>>,
+    place: Cell<Option<u32>>,
 }
 
 impl Connection {
@@ -84,8 +83,7 @@ impl Connection {
         let event_loop = socket.get_loop();
         let inner = &event_loop.inner;
         inner.check_open()?;
-        let raw = socket.raw_fd();
-        if let Some(raw) = raw
+        if let Some(raw) = socket.raw_fd()
             && !inner.take_over(raw)
         {
             return Err(Error::DescriptorInUse(raw));
@@ -97,7 +95,6 @@ impl Connection {
         }
         let connection = Rc::new(Self {
             inner: Rc::clone(inner),
-            raw,
             protocol: RefCell::new(Some(protocol)),
             reading: Reading::default(),
             outgoing: RefCell::default(),
@@ -108,7 +105,7 @@ impl Connection {
             released: Cell::new(false),
             local,
             peer: Name::of(socket.control(&Control::PeerAddr)),
-            membership: RefCell::new(membership),
+            membership: Cell::new(membership),
             place: Cell::new(None),
             fd: socket.into_key(),
         });
@@ -335,7 +332,7 @@ impl Transport {
     /// The descriptor's number, while it is open and where there is a real one (asyncio: `get_extra_info("socket")`).
     #[must_use]
     pub fn raw_fd(&self) -> Option<RawFd> {
-        if self.0.released.get() { None } else { self.0.raw }
+        if self.0.released.get() { None } else { self.0.inner.raw_fd(self.0.fd) }
     }
 
     /// Asks something of the socket: an option to set, its type.
@@ -362,7 +359,7 @@ impl fmt::Debug for Transport {
             (false, false) => "open",
         };
         write!(f, "<Transport {state}")?;
-        if let Some(fd) = self.0.raw {
+        if let Some(fd) = self.raw_fd() {
             write!(f, " fd={fd}")?;
         }
         if let Some(peer) = self.peername() {

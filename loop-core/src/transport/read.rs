@@ -5,7 +5,7 @@
 //! first when reading goes on, then what is still with the backend, then the end of the stream or the error that ended
 //! it, and the protocol is called for each from a turn of the loop's.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Deref;
@@ -33,9 +33,8 @@ pub(super) struct Reading {
     turn: Cell<bool>,
     /// The protocol wants to have in that turn what it left.
     insists: Cell<bool>,
-    /// What was received and not delivered.
-    kept: RefCell<VecDeque<Kept>>,
-    end: RefCell<End>,
+    kept: Backlog,
+    end: Cell<End>,
 }
 
 /// How far the end of the stream has come.
@@ -46,6 +45,46 @@ enum End {
     /// The peer sends no more, or the connection broke; the protocol is yet to be told.
     Reached(Option<io::Error>),
     Told,
+}
+
+/// What was received and not delivered, in order. Nearly always that is nothing, which takes a word.
+#[derive(Default)]
+struct Backlog(Cell<Option<Box<Pieces>>>);
+
+/// Never empty.
+#[derive(Default)]
+struct Pieces(VecDeque<Kept>);
+
+impl Backlog {
+    fn is_empty(&self) -> bool {
+        let pieces = self.0.take();
+        let is_empty = pieces.is_none();
+        self.0.set(pieces);
+        is_empty
+    }
+
+    fn push_back(&self, kept: Kept) {
+        let mut pieces = self.0.take().unwrap_or_default();
+        pieces.0.push_back(kept);
+        self.0.set(Some(pieces));
+    }
+
+    fn push_front(&self, kept: Kept) {
+        let mut pieces = self.0.take().unwrap_or_default();
+        pieces.0.push_front(kept);
+        self.0.set(Some(pieces));
+    }
+
+    fn pop_front(&self) -> Option<Kept> {
+        let mut pieces = self.0.take()?;
+        let first = pieces.0.pop_front();
+        self.0.set(Some(pieces).filter(|pieces| !pieces.0.is_empty()));
+        first
+    }
+
+    fn clear(&self) {
+        drop(self.0.take());
+    }
 }
 
 /// Received bytes; those before `from` were delivered.
@@ -79,16 +118,32 @@ impl Reading {
 
     /// Bytes that were received before there was a connection: the protocol's first.
     pub(super) fn begin_with(&self, bytes: Vec<u8>) {
-        self.kept.borrow_mut().push_back(Kept { bytes: Bytes::Own(bytes), from: 0 });
+        self.kept.push_back(Kept { bytes: Bytes::Own(bytes), from: 0 });
     }
 
     fn has_kept(&self) -> bool {
-        !self.kept.borrow().is_empty()
+        !self.kept.is_empty()
+    }
+
+    fn is_open(&self) -> bool {
+        self.end_is(|end| matches!(end, End::Open))
+    }
+
+    /// Whether the protocol is to be told that the stream has ended.
+    fn is_at_end(&self) -> bool {
+        self.end_is(|end| matches!(end, End::Reached(_)))
+    }
+
+    fn end_is(&self, is: impl FnOnce(&End) -> bool) -> bool {
+        let end = self.end.take();
+        let answer = is(&end);
+        self.end.set(end);
+        answer
     }
 
     /// Whether there is something to deliver, or to fetch and deliver.
     fn has_more(&self) -> bool {
-        self.has_kept() || self.readable.get() || matches!(*self.end.borrow(), End::Reached(_))
+        self.has_kept() || self.readable.get() || self.is_at_end()
     }
 }
 
@@ -96,7 +151,7 @@ impl Connection {
     /// Starts to receive, unless that is under way or not wanted.
     pub(super) fn arm(self: &Rc<Self>) {
         let reading = &self.reading;
-        let idle = reading.op.get().is_none() && reading.begun.get() && matches!(*reading.end.borrow(), End::Open);
+        let idle = reading.op.get().is_none() && reading.begun.get() && reading.is_open();
         if !idle || reading.paused.get() || self.closing.get() {
             return;
         }
@@ -218,7 +273,7 @@ impl Connection {
 
     fn keep(self: &Rc<Self>, outcome: Outcome) {
         if let Outcome::Chunk(chunk) = outcome {
-            self.reading.kept.borrow_mut().push_back(Kept { bytes: Bytes::Lent(chunk), from: 0 });
+            self.reading.kept.push_back(Kept { bytes: Bytes::Lent(chunk), from: 0 });
             self.queue_turn();
         }
     }
@@ -243,10 +298,10 @@ impl Connection {
         match result {
             // The last of this operation, but not of the stream.
             Ok(Outcome::Chunk(chunk)) if !chunk.is_empty() => {
-                self.reading.kept.borrow_mut().push_back(Kept { bytes: Bytes::Lent(chunk), from: 0 });
+                self.reading.kept.push_back(Kept { bytes: Bytes::Lent(chunk), from: 0 });
             }
-            Ok(_) => *self.reading.end.borrow_mut() = End::Reached(None),
-            Err(error) => *self.reading.end.borrow_mut() = End::Reached(Some(error)),
+            Ok(_) => self.reading.end.set(End::Reached(None)),
+            Err(error) => self.reading.end.set(End::Reached(Some(error))),
         }
     }
 
@@ -255,7 +310,7 @@ impl Connection {
     fn deliver(self: &Rc<Self>, mut kept: Kept, mut asks: bool) {
         while !kept.is_empty() && !self.closing.get() {
             if self.reading.paused.get() {
-                self.reading.kept.borrow_mut().push_front(kept);
+                self.reading.kept.push_front(kept);
                 return;
             }
             // A protocol with memory of its own gets the bytes there, also where the backend received them elsewhere.
@@ -279,7 +334,7 @@ impl Connection {
                 Ok(Some(Some(0))) => return self.broken(empty_buffer()),
                 Ok(Some(Some(count))) => kept.from += count,
                 Ok(Some(None)) => {
-                    self.reading.kept.borrow_mut().push_front(kept);
+                    self.reading.kept.push_front(kept);
                     return;
                 }
                 Ok(None) => return,
@@ -353,8 +408,8 @@ impl Connection {
         if reading.paused.get() || self.closing.get() {
             return;
         }
-        let kept = reading.kept.borrow_mut().pop_front();
-        let at_end = matches!(*reading.end.borrow(), End::Reached(_));
+        let kept = reading.kept.pop_front();
+        let at_end = reading.is_at_end();
         if let Some(kept) = kept {
             self.deliver(kept, false);
         } else if reading.readable.take() {
@@ -379,8 +434,7 @@ impl Connection {
         if let Some(op) = self.reading.op.take() {
             self.inner.abandon_op(op);
         }
-        let kept = self.reading.kept.take();
-        drop(kept);
+        self.reading.kept.clear();
     }
 }
 
