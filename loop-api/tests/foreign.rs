@@ -451,6 +451,10 @@ unsafe impl Backend for Recording {
         self.inner.resume(ops, op)
     }
 
+    fn resume_into(&mut self, ops: &mut OpTable, op: OpKey, buf: &mut [u8]) -> Option<io::Result<usize>> {
+        self.inner.resume_into(ops, op, buf)
+    }
+
     fn cancel(&mut self, ops: &mut OpTable, op: OpKey) {
         self.inner.cancel(ops, op);
     }

@@ -132,6 +132,14 @@ pub unsafe trait Backend {
     /// backend itself reports `Resume` again if there may be more.
     fn resume(&mut self, ops: &mut OpTable, op: OpKey) -> Submitted;
 
+    /// Goes on with a multishot receive as [`resume`](Self::resume) does, but receives into the caller's memory, and says how
+    /// much: that is an answer to the `Resume`, and the backend reports another if there may be more. Zero, the end of the
+    /// stream, is no answer, and neither is an error, nor `None`: there is nothing to be had in this way, and what there is
+    /// `resume` says.
+    fn resume_into(&mut self, _ops: &mut OpTable, _op: OpKey, _buf: &mut [u8]) -> Option<io::Result<usize>> {
+        None
+    }
+
     /// Asks for an operation to end early. Its final completion still comes, out of `poll`: an error of
     /// `ECANCELED`, or its outcome if that was faster. Never lost, idempotent, and harmless for an unknown key.
     fn cancel(&mut self, ops: &mut OpTable, op: OpKey);

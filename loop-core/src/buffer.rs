@@ -93,7 +93,7 @@ struct Slots {
 /// more; <https://lunnova.dev/articles/ryzen-slow-short-rep-mov> found the like). The kernel's memory of a large message begins on a page; a large allocation, 16 bytes into one.
 const ALIGNMENT: usize = 64;
 
-struct Buffer {
+pub(crate) struct Buffer {
     memory: Box<[u8]>,
     /// Where the first cache line begins.
     from: usize,
@@ -101,13 +101,13 @@ struct Buffer {
 }
 
 impl Buffer {
-    fn new(size: usize) -> Self {
+    pub(crate) fn new(size: usize) -> Self {
         let memory = vec![0; size + ALIGNMENT].into_boxed_slice();
         let from = memory.as_ptr().align_offset(ALIGNMENT);
         Self { memory, from, size }
     }
 
-    fn as_mut_slice(&mut self) -> &mut [u8] {
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
         &mut self.memory[self.from..][..self.size]
     }
 }

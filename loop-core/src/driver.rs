@@ -309,6 +309,12 @@ impl Inner {
         resumed.unwrap_or(Resumed::Nothing)
     }
 
+    /// Goes on with a receive, into this memory: see [`Backend::resume_into`].
+    #[inline]
+    pub(crate) fn resume_into(&self, key: OpKey, buf: &mut [u8]) -> Option<io::Result<usize>> {
+        self.with_driver(|driver| driver.backend.resume_into(&mut driver.ops, key, buf)).flatten()
+    }
+
     /// Somebody waits for the outcome of an operation that was started patiently.
     pub(crate) fn hurry_op(&self, key: OpKey) {
         self.with_driver(|driver| driver.ops.hurry(key));

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use crate::asyncgen::Registry;
 use crate::at_close::AtCloseList;
 use crate::backend::{Backend, Capabilities};
+use crate::buffer::Buffer;
 use crate::counted::Counted;
 use crate::default_executor::DefaultExecutor;
 use crate::driver::{Arrived, Driver, Flush};
@@ -45,6 +46,8 @@ pub(crate) struct Inner {
     pub(crate) dirty: RefCell<Vec<Rc<dyn Flush>>>,
     /// Those whose turn to send it is at the end of this pass, one among them.
     pub(crate) flushing: Cell<usize>,
+    /// What is received lies here while its protocol looks at it, unless it is the backend's or the protocol's.
+    pub(crate) receive_buffer: Cell<Option<Box<Buffer>>>,
     /// Emptied send buffers, the one used last on top.
     pub(crate) spare: RefCell<Vec<Vec<u8>>>,
     pub(crate) stopping: Cell<bool>,
@@ -92,6 +95,7 @@ impl Inner {
             arrived: RefCell::default(),
             dirty: RefCell::default(),
             flushing: Cell::new(0),
+            receive_buffer: Cell::new(None),
             spare: RefCell::default(),
             stopping: Cell::new(false),
             quiet: Cell::new(false),

@@ -177,6 +177,10 @@ unsafe impl Backend for EpollBackend {
         }
     }
 
+    fn resume_into(&mut self, ops: &mut OpTable, op: OpKey, buf: &mut [u8]) -> Option<io::Result<usize>> {
+        self.receive_into(ops, op, buf)
+    }
+
     fn cancel(&mut self, ops: &mut OpTable, op: OpKey) {
         if let Some(id) = self.waiting.of(ops, op) {
             self.dequeue(ops, id);

@@ -41,6 +41,26 @@ pub(crate) fn receive(fd: BorrowedFd<'_>, ready: &mut Ready, pool: &ReceivePool)
 }
 
 impl EpollBackend {
+    /// A turn of a receive, into the caller's memory.
+    pub(crate) fn receive_into(&mut self, ops: &mut OpTable, op: OpKey, buf: &mut [u8]) -> Option<io::Result<usize>> {
+        let id = self.waiting.of(ops, op).filter(|_| matches!(ops.get(op), Some(Op::RecvMulti { .. })))?;
+        let waiter = self.waiting.get_mut(id);
+        let fd = waiter.fd;
+        let entry = self.descriptors.get_mut(fd)?;
+        if entry.line(Line::Transfer(Interest::Read)).first() != Some(id) || !entry.may(Interest::Read) {
+            return None;
+        }
+        let (socket, ready) = entry.owned()?;
+        let received = transfer::receive_into(socket, ready, buf);
+        if matches!(received, Ok(1..)) {
+            waiter.announced = false;
+            if entry.may(Interest::Read) {
+                self.announce_first(fd, Interest::Read);
+            }
+        }
+        Some(received)
+    }
+
     /// Arms a multishot operation. What may be there already is announced, and not looked at yet.
     pub(crate) fn arm(&mut self, ops: &mut OpTable, op: OpKey, fd: FdKey) -> Submitted {
         match self.descriptors.owned_mut(fd) {

@@ -266,6 +266,10 @@ unsafe impl Backend for UringBackend {
         self.resume_bulk(ops, op)
     }
 
+    fn resume_into(&mut self, ops: &mut OpTable, op: OpKey, buf: &mut [u8]) -> Option<io::Result<usize>> {
+        self.resume_bulk_into(ops, op, buf)
+    }
+
     fn cancel(&mut self, ops: &mut OpTable, op: OpKey) {
         self.cancel_op(ops, op);
     }

@@ -85,6 +85,29 @@ impl UringBackend {
         Submitted::Queued
     }
 
+    /// The same, into the caller's memory.
+    pub(crate) fn resume_bulk_into(
+        &mut self,
+        ops: &mut OpTable,
+        op: OpKey,
+        buf: &mut [u8],
+    ) -> Option<io::Result<usize>> {
+        let ticket = self.flights.of(ops, op)?;
+        let flight = self.flights.get_mut(ticket)?;
+        let (fd, _) = flight.line()?;
+        if flight.stage != Stage::Announced || flight.what != What::RecvMulti || flight.drained {
+            return None;
+        }
+        let received = crate::now::receive(self.descriptors.get(fd)?, buf);
+        if let Ok(count) = received
+            && count > 0
+        {
+            flight.measure(count);
+            self.wait_for_more(ops, ticket);
+        }
+        Some(received)
+    }
+
     /// Receives for a bulk receiver that was announced straight into the caller's memory; for no other.
     pub(crate) fn receive_bulk(&mut self, fd: FdKey, buf: &mut [u8]) -> Option<io::Result<usize>> {
         let descriptor = self.descriptors.get(fd)?;

@@ -96,6 +96,9 @@ unsafe impl Backend for Removable {
     fn resume(&mut self, ops: &mut OpTable, op: OpKey) -> Submitted {
         self.with(|backend| backend.resume(ops, op))
     }
+    fn resume_into(&mut self, ops: &mut OpTable, op: OpKey, buf: &mut [u8]) -> Option<io::Result<usize>> {
+        self.with(|backend| backend.resume_into(ops, op, buf))
+    }
     fn cancel(&mut self, ops: &mut OpTable, op: OpKey) {
         self.with(|backend| backend.cancel(ops, op));
     }

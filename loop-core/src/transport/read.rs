@@ -12,8 +12,9 @@ use std::ops::Deref;
 use std::rc::Rc;
 
 use super::{Connection, Transport};
-use crate::buffer::Chunk;
+use crate::buffer::{Buffer, Chunk};
 use crate::driver::{Resumed, Sink, Started};
+use crate::inner::Inner;
 use crate::op::{Event, Op, Outcome};
 use crate::op_table::OpKey;
 
@@ -203,62 +204,59 @@ impl Connection {
     }
 
     /// Has the backend read, now that it is this connection's turn; unless the protocol, if it is asked, leaves it. The
-    /// bytes go straight into the protocol's own memory, if it gives some.
+    /// bytes go straight into the protocol's own memory, if it gives some, else into the loop's, if the backend can.
     ///
     /// All of it is one call of the protocol's, as this is what a connection does most.
     fn fetch(self: &Rc<Self>, key: OpKey, asks: bool) {
         enum Read {
             Left,
             Received,
-            Resumed(Resumed),
             Empty,
-            Done(usize, Option<io::Result<usize>>),
+            Failed(io::Error),
+            /// Nothing in this way: the operation says what there is.
+            Other,
         }
         let what = Cell::new("get_buffer");
         let read = self.try_calls(&what, |protocol, transport| {
             if asks && protocol.data_available(transport) {
                 return Read::Left;
             }
-            match protocol.get_buffer(transport) {
-                None => match self.inner.resume(key) {
-                    Resumed::More(Outcome::Chunk(chunk))
-                        if chunk.len() <= MAX_READ && !self.reading.paused.get() && !self.closing.get() =>
-                    {
+            let received = match protocol.get_buffer(transport) {
+                // The protocol may have changed its mind.
+                None if self.reading.paused.get() || self.closing.get() => None,
+                None => {
+                    let mut memory = ReceiveBuffer::take(&self.inner);
+                    let received = self.inner.resume_into(key, memory.as_mut_slice());
+                    if let Some(Ok(count @ 1..)) = received {
                         what.set("data_received");
-                        protocol.data_received(transport, &chunk);
-                        Read::Received
+                        protocol.data_received(transport, &memory.as_mut_slice()[..count]);
                     }
-                    // An outcome of another kind, or the protocol has changed its mind meanwhile.
-                    resumed => Read::Resumed(resumed),
-                },
-                Some([]) => Read::Empty,
+                    received
+                }
+                Some([]) => return Read::Empty,
                 Some(buffer) => {
                     let most = buffer.len().min(MAX_READ);
-                    Read::Done(most, self.inner.recv_now(self.fd, &mut buffer[..most]))
+                    let received = self.inner.resume_into(key, &mut buffer[..most]);
+                    if let Some(Ok(count @ 1..)) = received {
+                        what.set("buffer_updated");
+                        protocol.buffer_updated(transport, count);
+                    }
+                    received
                 }
+            };
+            match received {
+                Some(Ok(1..)) => Read::Received,
+                Some(Err(error)) if error.kind() != io::ErrorKind::WouldBlock => Read::Failed(error),
+                Some(_) | None => Read::Other,
             }
         });
         match read {
-            Ok(Some(Read::Left)) => self.reading.readable.set(true),
             Ok(Some(Read::Received)) => {}
-            Ok(Some(Read::Resumed(resumed))) => self.resumed(resumed),
+            Ok(Some(Read::Left)) => self.reading.readable.set(true),
             Ok(Some(Read::Empty)) => self.broken(empty_buffer()),
-            Ok(Some(Read::Done(most, Some(Ok(count))))) if count > 0 => {
-                if let Err(panic) = self.try_call("buffer_updated", |protocol, transport| {
-                    protocol.buffer_updated(transport, count);
-                }) {
-                    self.broken(io::Error::other(panic));
-                } else if self.reading.paused.get() || count == most {
-                    // A full buffer says that there may be more: for the next pass.
-                    self.reading.readable.set(true);
-                    self.queue_turn();
-                } else if !self.closing.get() {
-                    self.receive_on(key);
-                }
-            }
-            Ok(Some(Read::Done(_, Some(Err(error))))) if error.kind() != io::ErrorKind::WouldBlock => self.lost(error),
-            // Nothing there, or the end: the operation says which. Or nobody to read for.
-            Ok(_) => self.receive_on(key),
+            Ok(Some(Read::Failed(error))) => self.lost(error),
+            // Or there is nobody to read for.
+            Ok(Some(Read::Other) | None) => self.receive_on(key),
             Err(panic) => self.broken(io::Error::other(panic)),
         }
     }
@@ -435,6 +433,30 @@ impl Connection {
             self.inner.abandon_op(op);
         }
         self.reading.kept.clear();
+    }
+}
+
+/// The loop's memory for what is received, until this is dropped. There is one, which stays warm; a protocol that has another
+/// connection deliver while it looks at its bytes is what takes a second.
+struct ReceiveBuffer<'a> {
+    inner: &'a Inner,
+    memory: Option<Box<Buffer>>,
+}
+
+impl<'a> ReceiveBuffer<'a> {
+    fn take(inner: &'a Inner) -> Self {
+        let memory = inner.receive_buffer.take().unwrap_or_else(|| Box::new(Buffer::new(MAX_READ)));
+        Self { inner, memory: Some(memory) }
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [u8] {
+        self.memory.as_deref_mut().map(Buffer::as_mut_slice).unwrap_or_default()
+    }
+}
+
+impl Drop for ReceiveBuffer<'_> {
+    fn drop(&mut self) {
+        self.inner.receive_buffer.set(self.memory.take());
     }
 }
 

@@ -85,6 +85,9 @@ unsafe impl Backend for Counted {
     fn resume(&mut self, ops: &mut OpTable, op: OpKey) -> Submitted {
         self.count(ops, |inner, ops| inner.resume(ops, op))
     }
+    fn resume_into(&mut self, ops: &mut OpTable, op: OpKey, buf: &mut [u8]) -> Option<io::Result<usize>> {
+        self.count(ops, |inner, ops| inner.resume_into(ops, op, buf))
+    }
     fn cancel(&mut self, ops: &mut OpTable, op: OpKey) {
         self.count(ops, |inner, ops| inner.cancel(ops, op));
     }

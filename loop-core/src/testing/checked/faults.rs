@@ -41,6 +41,7 @@ struct Bent {
     open: Option<FdKey>,
     control: bool,
     recv_now: Option<usize>,
+    resume_into: Option<usize>,
     released: Option<OwnedFd>,
     capabilities: Capabilities,
 }
@@ -110,6 +111,10 @@ unsafe impl Backend for Bent {
             Some(hook) => hook(&mut self.straight, ops, op),
             None => self.straight.resume(ops, op),
         }
+    }
+
+    fn resume_into(&mut self, ops: &mut OpTable, op: OpKey, buf: &mut [u8]) -> Option<io::Result<usize>> {
+        self.resume_into.map_or_else(|| self.straight.resume_into(ops, op, buf), |count| Some(Ok(count)))
     }
 
     fn cancel(&mut self, ops: &mut OpTable, op: OpKey) {
@@ -588,6 +593,37 @@ fn b7_a_synchronous_receive_beyond_its_buffer() {
     let _ = h.backend().recv_now(server, &mut [0; 8]);
 }
 
+#[test]
+#[should_panic(expected = "B7: resume_into moved 9 bytes where 8 were asked for")]
+fn b7_a_receive_that_goes_on_beyond_its_buffer() {
+    let mut h = bent(|backend| backend.resume_into = Some(9));
+    let (client, server) = h.tcp_pair();
+    let receiving = h.start(Op::RecvMulti { fd: server });
+    h.hold_resumes(true);
+    h.send_all(client, b"bytes");
+    h.wait_for("a Resume", |h| h.has_resume(receiving).then_some(()));
+    let _ = h.resume_into(receiving, &mut [0; 8]);
+}
+
+#[test]
+#[should_panic(expected = "B1: Recv ")]
+fn b1_bytes_for_a_receive_that_has_a_buffer_of_its_own() {
+    let mut h = bent(|backend| backend.resume_into = Some(5));
+    let (client, server) = h.tcp_pair();
+    let receiving = h.start(recv_op(server, 5));
+    h.hold_resumes(true);
+    h.send_all(client, b"bytes");
+    h.wait_for("a Resume", |h| h.has_resume(receiving).then_some(()));
+    let _ = h.resume_into(receiving, &mut [0; 8]);
+}
+
+#[test]
+#[should_panic(expected = "B1: bytes for ")]
+fn b1_bytes_for_nobody() {
+    let mut h = bent(|backend| backend.resume_into = Some(5));
+    let _ = h.resume_into(OpKey::from_u64(7), &mut [0; 8]);
+}
+
 // ---- keys ----
 
 #[test]
@@ -670,6 +706,15 @@ fn a_resume_that_nobody_asked_for() {
     let receive = h.start(recv_op(server, 5));
     let (backend, ops) = h.parts();
     backend.resume(ops, receive);
+}
+
+#[test]
+#[should_panic(expected = "was resumed without a Resume")]
+fn a_receive_that_goes_on_though_nobody_asked_for_it() {
+    let mut h = bent(|_| {});
+    let (_, server) = h.tcp_pair();
+    let receiving = h.start(Op::RecvMulti { fd: server });
+    let _ = h.resume_into(receiving, &mut [0; 8]);
 }
 
 #[test]

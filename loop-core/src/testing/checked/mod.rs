@@ -378,6 +378,22 @@ unsafe impl Backend for CheckedBackend {
         answer
     }
 
+    fn resume_into(&mut self, ops: &mut OpTable, key: OpKey, buf: &mut [u8]) -> Option<io::Result<usize>> {
+        if let Some(flight) = self.flights.get(&key) {
+            assert!(flight.resumable, "caller: {} {key:?} was resumed without a Resume", flight.kind);
+        }
+        let answer = self.inner.resume_into(ops, key, buf);
+        if let Some(Ok(count @ 1..)) = answer {
+            assert!(count <= buf.len(), "B7: resume_into moved {count} bytes where {} were asked for", buf.len());
+            let flight = self.flights.get(&key);
+            let flight = flight.unwrap_or_else(|| panic!("B1: bytes for {key:?}, which is over or was never queued"));
+            assert!(flight.kind == "RecvMulti", "B1: {} {key:?} does not receive again and again", flight.kind);
+            assert!(!flight.key_was_closed, "keys: a receive on a closed or unknown key had {count} bytes");
+            flight.footprint.assert_unchanged(ops, key, flight.kind);
+        }
+        answer
+    }
+
     fn cancel(&mut self, ops: &mut OpTable, key: OpKey) {
         if let Some(flight) = self.flights.get_mut(&key) {
             flight.footprint.assert_unchanged(ops, key, flight.kind);

@@ -137,6 +137,7 @@ suite! { $
         synchronous_calls_answer_or_are_none
         a_vain_synchronous_receive_costs_no_readiness
         a_synchronous_receive_takes_the_place_of_a_waiting_one
+        a_receive_goes_on_into_the_callers_memory
         a_synchronous_send_does_not_overtake_a_waiting_one
         a_synchronous_send_stops_at_a_full_socket;
     cancel:

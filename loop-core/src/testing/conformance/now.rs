@@ -110,6 +110,47 @@ pub(super) fn a_synchronous_receive_takes_the_place_of_a_waiting_one(make: &mut 
     }
 }
 
+pub(super) fn a_receive_goes_on_into_the_callers_memory(make: &mut Make<'_>) {
+    let mut h = harness(make);
+    let (client, server) = h.tcp_pair();
+    let receiving = h.start(Op::RecvMulti { fd: server });
+    h.hold_resumes(true);
+    let mut buf = [0; 8];
+    let mut resumed = |h: &mut Harness| {
+        h.wait_for("a Resume", |h| h.has_resume(receiving).then_some(()));
+        let count = h.resume_into(receiving, &mut buf).expect("bytes, as before").expect("they were told of");
+        buf[..count].to_vec()
+    };
+    h.send_all(client, b"a first message");
+    h.wait_for("a Resume, or bytes", |h| (h.has_resume(receiving) || h.has_arrival(receiving)).then_some(()));
+    if !h.has_resume(receiving) || h.resume_into(receiving, &mut []).is_none() {
+        // This one completes by itself, or gives its own memory only.
+        h.hold_resumes(false);
+        assert!(matches!(h.next_of(receiving), Arrival::More(_, Outcome::Chunk(_))));
+        h.cancel(receiving);
+        return;
+    }
+    // A full buffer says that there may be more, of which it is told anew.
+    assert_eq!(resumed(&mut h), b"a first ");
+    assert_eq!(resumed(&mut h), b"message");
+    assert!(!h.has_resume(receiving));
+    h.send_all(client, b"second");
+    assert_eq!(resumed(&mut h), b"second");
+    // And as before.
+    h.send_all(client, b"third");
+    h.wait_for("a Resume", |h| h.has_resume(receiving).then_some(()));
+    h.hold_resumes(false);
+    assert!(matches!(h.next_of(receiving), Arrival::More(_, Outcome::Chunk(chunk)) if &chunk[..] == b"third"));
+    // The end is `resume`'s to say.
+    h.hold_resumes(true);
+    h.close(client);
+    h.wait_for("a Resume", |h| h.has_resume(receiving).then_some(()));
+    assert!(matches!(h.resume_into(receiving, &mut [0; 8]), None | Some(Ok(0))));
+    h.hold_resumes(false);
+    assert!(matches!(h.next_of(receiving), Arrival::Final(_, Ok(Outcome::Count(0)), _)));
+    assert!(h.resume_into(receiving, &mut [0; 8]).is_none(), "it is over");
+}
+
 pub(super) fn a_synchronous_send_does_not_overtake_a_waiting_one(make: &mut Make<'_>) {
     let Some((mut h, client, server)) = synchronous(make) else { return };
     let (waiting, mut sent) = fill(&mut h, client);

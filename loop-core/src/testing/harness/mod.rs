@@ -236,6 +236,15 @@ impl Harness {
         }
     }
 
+    /// Goes on with an operation whose `Resume` is kept back, into memory: see [`Backend::resume_into`].
+    pub fn resume_into(&mut self, key: OpKey, buf: &mut [u8]) -> Option<io::Result<usize>> {
+        let received = self.backend.resume_into(&mut self.ops, key, buf);
+        if matches!(received, Some(Ok(1..))) {
+            self.resumes.retain(|kept| *kept != key);
+        }
+        received
+    }
+
     /// From now on, asks a multishot operation for its next outcome right after each (`true`), or only at the next
     /// `Resume`.
     pub fn resume_eagerly(&mut self, eager: bool) {

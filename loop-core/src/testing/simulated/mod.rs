@@ -163,6 +163,10 @@ unsafe impl Backend for VirtualBackend {
         self.net.resume(ops, op)
     }
 
+    fn resume_into(&mut self, ops: &mut OpTable, op: OpKey, buf: &mut [u8]) -> Option<io::Result<usize>> {
+        self.net.resume_into(ops, op, buf)
+    }
+
     fn cancel(&mut self, _ops: &mut OpTable, op: OpKey) {
         self.net.cancel(op);
     }

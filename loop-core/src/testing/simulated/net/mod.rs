@@ -309,6 +309,23 @@ impl Network {
         }
     }
 
+    /// A receive goes on, into this memory.
+    pub(super) fn resume_into(&mut self, ops: &OpTable, key: OpKey, buf: &mut [u8]) -> Option<io::Result<usize>> {
+        let fd = self.waiting.get(&key)?.fd;
+        let is_next = !self.completing && self.ready_head(fd, Interest::Read) == Some(key);
+        if !is_next || !matches!(ops.get(key), Some(Op::RecvMulti { .. })) {
+            return None;
+        }
+        let received = self.recv_now(fd, buf);
+        if matches!(received, Ok(1..)) {
+            if let Some(place) = self.waiting.get_mut(&key) {
+                place.told = false;
+            }
+            self.look(fd, Interest::Read);
+        }
+        Some(received)
+    }
+
     pub(super) fn cancel(&mut self, key: OpKey) {
         if let Some(place) = self.unqueue(key) {
             self.stop_connecting(place.fd, key);
