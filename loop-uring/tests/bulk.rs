@@ -152,6 +152,32 @@ fn a_program_that_keeps_every_buffer_still_receives() {
     assert!(kept.iter().map(|chunk| chunk.len()).sum::<usize>() == 100_000);
 }
 
+/// The caller's memory does as well as the backend's.
+#[test]
+fn what_is_told_of_goes_into_the_callers_memory() {
+    let mut h = usual();
+    let (_fd, key, mut peer) = switched(&mut h);
+    h.hold_resumes(true);
+    // Fewer small ones than have it switched back.
+    for round in 0..7 {
+        put(&mut peer, &[round; 100]);
+        let mut got = Vec::new();
+        while got.len() < 100 {
+            h.wait_for("a Resume", |h| h.has_resume(key).then_some(()));
+            let mut buf = [0; 64];
+            let count = h.resume_into(key, &mut buf).expect("it goes by calls").expect("there are bytes");
+            got.extend_from_slice(&buf[..count]);
+        }
+        assert!(got.iter().all(|byte| *byte == round) && got.len() == 100);
+        assert!(h.resume_into(key, &mut [0; 8]).is_none(), "it has not been told of more");
+    }
+    h.hold_resumes(false);
+    put(&mut peer, b"and so on");
+    assert_eq!(receive(&mut h, key, 9), b"and so on");
+    drop(peer);
+    assert!(chunk(&mut h, key).is_none());
+}
+
 /// While another receiver goes by calls, one that does not is served by the ring.
 #[test]
 fn receivers_are_switched_one_by_one() {
