@@ -40,12 +40,6 @@ pub(crate) trait Sink {
     }
 }
 
-/// What has bytes to send at the end of the pass.
-pub(crate) trait Flush {
-    /// Sends what was written during the pass.
-    fn flush(self: Rc<Self>, inner: &Rc<Inner>);
-}
-
 pub(crate) struct Driver {
     backend: Box<dyn Backend>,
     ops: OpTable,

@@ -17,10 +17,11 @@ use crate::backend::{Backend, Capabilities};
 use crate::buffer::Buffer;
 use crate::counted::Counted;
 use crate::default_executor::DefaultExecutor;
-use crate::driver::{Arrived, Driver, Flush};
+use crate::driver::{Arrived, Driver};
 use crate::error::{Error, Result};
 use crate::event_loop::EventLoop;
 use crate::exception::{ExceptionContext, ExceptionHandler, Finally};
+use crate::flush::{Dirty, Flush};
 use crate::handle::{Callback, CallbackHandle, Handle, Scope, TimerHandle};
 use crate::pace::Pace;
 use crate::ready::{Ready, ReadyQueue};
@@ -43,9 +44,7 @@ pub(crate) struct Inner {
     pub(crate) stirred: Cell<bool>,
     pub(crate) arrived: RefCell<Arrived>,
     /// What has bytes to send at the end of the pass.
-    pub(crate) dirty: RefCell<Vec<Rc<dyn Flush>>>,
-    /// Those whose turn to send it is at the end of this pass, one among them.
-    pub(crate) flushing: Cell<usize>,
+    pub(crate) dirty: Dirty,
     /// What is received lies here while its protocol looks at it, unless it is the backend's or the protocol's.
     pub(crate) receive_buffer: Cell<Option<Box<Buffer>>>,
     /// Emptied send buffers, the one used last on top.
@@ -93,8 +92,7 @@ impl Inner {
             driver: RefCell::new(Some(driver)),
             stirred: Cell::new(false),
             arrived: RefCell::default(),
-            dirty: RefCell::default(),
-            flushing: Cell::new(0),
+            dirty: Dirty::default(),
             receive_buffer: Cell::new(None),
             spare: RefCell::default(),
             stopping: Cell::new(false),
@@ -265,36 +263,24 @@ impl Inner {
     /// another pass, which might be long in coming. (That ends: only a writer that was paused is told to resume.)
     #[inline]
     pub(crate) fn flush_writes(self: &Rc<Self>) {
-        if !self.dirty.borrow().is_empty() {
+        if !self.dirty.is_empty() {
             self.flush_dirty();
         }
     }
 
     #[inline(never)]
     fn flush_dirty(self: &Rc<Self>) {
-        while !self.dirty.borrow().is_empty() {
-            let mut dirty = self.dirty.take();
-            let mut finally = Finally::new(self);
-            self.flushing.set(dirty.len());
-            for flush in dirty.drain(..) {
-                finally
-                    .run(|| flush.flush(self), || ExceptionContext::new("Exception while what was written was sent"));
-            }
-            self.flushing.set(0);
-            let mut place = self.dirty.borrow_mut();
-            if place.is_empty() {
-                // Kept for its capacity.
-                *place = dirty;
-            }
-            drop(place);
-            finally.end();
+        let mut finally = Finally::new(self);
+        while let Some(flush) = self.dirty.next() {
+            finally.run(|| flush.flush(self), || ExceptionContext::new("Exception while what was written was sent"));
         }
+        finally.end();
     }
 
     /// Whether what is submitted now is likely to be all that there is until the loop waits: nothing else is ready, and
     /// nobody else has anything to send.
     pub(crate) fn is_lone(&self) -> bool {
-        self.ready.is_empty() && self.flushing.get() <= 1 && self.dirty.borrow().is_empty()
+        self.ready.is_empty() && self.dirty.is_done_with()
     }
 
     /// Ends the run after this pass, or has the next one end so.
@@ -305,7 +291,7 @@ impl Inner {
 
     /// This has something to send at the end of the pass.
     pub(crate) fn add_dirty(&self, flush: Rc<dyn Flush>) {
-        self.dirty.borrow_mut().push(flush);
+        self.dirty.add(flush);
         self.quiet.set(false);
     }
 

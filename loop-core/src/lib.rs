@@ -86,6 +86,7 @@ mod exception;
 mod executor;
 mod fd;
 mod file;
+mod flush;
 mod future;
 mod future_ref;
 mod handle;

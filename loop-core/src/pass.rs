@@ -55,7 +55,7 @@ impl Inner {
         if !(self.is_busy() && self.is_undisturbed() && !self.shared.queue.has_nodes()) {
             self.look_outside()?;
         }
-        self.quiet.set(self.is_undisturbed() && !self.stopping.get() && self.dirty.borrow().is_empty());
+        self.quiet.set(self.is_undisturbed() && !self.stopping.get() && self.dirty.is_empty());
         Ok(())
     }
 

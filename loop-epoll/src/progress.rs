@@ -145,6 +145,9 @@ impl EpollBackend {
 
     /// Reports what needs no kernel. Tells whether there was any.
     pub(crate) fn report_pending(&mut self, ops: &mut OpTable, out: &mut Vec<Completion>) -> bool {
+        if self.pending.is_empty() {
+            return false;
+        }
         let before = out.len();
         for pending in self.pending.drain(..) {
             match pending {

@@ -13,8 +13,9 @@ use std::rc::Rc;
 
 use super::Connection;
 use crate::control::Control;
-use crate::driver::{Flush, Resumed, Sink, Started};
+use crate::driver::{Resumed, Sink, Started};
 use crate::error::{Error, Result};
+use crate::flush::Flush;
 use crate::inner::Inner;
 use crate::op::{Event, Op, Outcome};
 use crate::op_table::OpKey;
@@ -143,13 +144,13 @@ impl Connection {
         }
         let sent = self.inner.send_now(self.fd, &[IoSlice::new(&outgoing.buffer[outgoing.sent..])]);
         match sent {
-            Some(Ok(count)) => {
-                outgoing.advance(count);
-                if outgoing.buffered() == 0 {
-                    let buffer = std::mem::take(&mut outgoing.buffer);
-                    self.inner.recycle_buffer(buffer);
-                }
+            // Nearly always.
+            Some(Ok(count)) if count == outgoing.buffered() => {
+                outgoing.sent = 0;
+                let buffer = std::mem::take(&mut outgoing.buffer);
+                self.inner.recycle_buffer(buffer);
             }
+            Some(Ok(count)) => outgoing.advance(count),
             Some(Err(error)) if error.kind() != io::ErrorKind::WouldBlock => {
                 drop(outgoing);
                 self.lost(error);
