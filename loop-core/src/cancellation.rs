@@ -128,7 +128,7 @@ pub fn interrupt() -> bool {
 /// How many requests the current task has that were not taken back (asyncio: `current_task().cancelling()`).
 #[must_use]
 pub fn cancelling() -> u32 {
-    with_current(|header| header.local.cancelling.get()).unwrap_or(0)
+    with_current(Header::cancelling).unwrap_or(0)
 }
 
 /// Counts one request more for as long as the guard lives: that of a scope, while it polls what it has interrupted. Where a
@@ -138,8 +138,7 @@ pub fn cancelling() -> u32 {
 /// leaves nothing behind.
 pub fn counted() -> Counted {
     _ = with_current(|header| {
-        let count = &header.local.cancelling;
-        count.set(count.get().saturating_add(1));
+        header.set_cancelling(header.cancelling().saturating_add(1));
     });
     Counted { panicked_before: panicking(), _this_thread: PhantomData }
 }
@@ -159,8 +158,7 @@ impl Drop for Counted {
                 // Nobody takes it any more.
                 header.uncancel();
             } else {
-                let count = &header.local.cancelling;
-                count.set(count.get().saturating_sub(1));
+                header.set_cancelling(header.cancelling().saturating_sub(1));
             }
         });
     }

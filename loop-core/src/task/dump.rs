@@ -173,7 +173,7 @@ impl Header {
             coroutine: (self.vtable().name)(),
             source: self.source,
             state,
-            cancelling: local.cancelling.get(),
+            cancelling: self.cancelling(),
             waits_for: awaits.into_iter().flatten().collect(),
         }
     }

@@ -36,11 +36,11 @@ pub(crate) type TaskPtr = NonNull<Header>;
 pub(crate) struct Header {
     node: Node,
     pub(crate) state: State,
+    pub(crate) local: Local,
     /// Held by an anchor.
     pub(crate) shared: *const Shared,
-    pub(crate) local: Local,
     pub(crate) extras: Cell<Option<Box<Extras>>>,
-    // Up to here is what a step looks at: 56 bytes.
+    // Up to here is what a step looks at: 48 bytes.
     /// Neighbours in the loop's list of unfinished tasks.
     pub(crate) previous: Cell<Option<TaskPtr>>,
     pub(crate) next: Cell<Option<TaskPtr>>,
@@ -56,6 +56,8 @@ pub(crate) struct Extras {
     pub(crate) name: Option<String>,
     pub(crate) message: Option<Arc<str>>,
     pub(crate) failure: Option<TaskError>,
+    /// Cancellation requests that were not taken back, where they are many.
+    pub(crate) cancelling: u32,
     /// The context between two steps.
     pub(crate) context: Snapshot,
     /// A context that the task shares with others, instead.
@@ -148,8 +150,8 @@ impl<F: Future> TaskCell<F> {
                 // SAFETY: a constant, promoted: it lives for ever.
                 node: unsafe { Node::with_vtable((&raw const *const { &Self::VTABLE }).cast()) },
                 state: State::new(),
-                shared,
                 local,
+                shared,
                 extras: Cell::new(None),
                 previous: Cell::new(None),
                 next: Cell::new(None),
@@ -306,6 +308,11 @@ mod tests {
     use std::task::{Context, Poll};
 
     use crate::{EventLoop, TaskError, testing::VirtualBackend};
+
+    #[test]
+    fn a_header_is_eleven_words() {
+        assert_eq!(size_of::<super::Header>(), 88);
+    }
 
     /// Ends at once, with something that is to be freed, and perhaps unwinds when it is dropped.
     struct Ends(bool);

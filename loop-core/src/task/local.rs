@@ -7,13 +7,19 @@ pub(crate) struct Local {
     flags: Flags,
     /// What the stage holds.
     pub(super) held: Cell<Held>,
-    /// Holds taken on the loop's thread, less those given up there: see `state`.
-    pub(crate) holds: Cell<i32>,
+    /// Cancellation requests that were not taken back, if they are fewer than [`MANY`].
+    few_cancelling: Cell<u8>,
+    /// Holds taken on the loop's thread, less those given up there, in steps of [`HOLD`]: see `state`.
+    holds: Cell<i32>,
     /// Handles of the task; together they are one of the holders.
     pub(crate) handles: Cell<u32>,
-    /// Cancellation requests that were not taken back (asyncio: `cancelling`).
-    pub(crate) cancelling: Cell<u32>,
 }
+
+/// A hold's step: so that the sum overflows long before `state` could not hold it, which costs no look of its own.
+const HOLD: i32 = 16;
+
+/// As many cancellation requests, or more, are counted in the extras.
+const MANY: u8 = u8::MAX;
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Held {
@@ -102,9 +108,9 @@ impl Local {
         Self {
             flags: Flags::new(flags),
             held: Cell::default(),
-            holds: Cell::new(2),
+            few_cancelling: Cell::new(0),
+            holds: Cell::new(2 * HOLD),
             handles: Cell::new(1),
-            cancelling: Cell::new(0),
         }
     }
 
@@ -137,6 +143,43 @@ impl Local {
 }
 
 impl Local {
+    /// One holder more. False where there is no number for it any more: see [`counted`](Self::counted).
+    #[inline(always)]
+    #[must_use]
+    pub(super) fn hold(&self) -> bool {
+        self.holds.get().checked_add(HOLD).map(|holds| self.holds.set(holds)).is_some()
+    }
+
+    /// One holder less, likewise.
+    #[inline(always)]
+    #[must_use]
+    pub(super) fn release(&self) -> bool {
+        self.holds.get().checked_sub(HOLD).map(|holds| self.holds.set(holds)).is_some()
+    }
+
+    /// How many holders more than none there are, as far as is known here; they may be fewer than none.
+    #[inline(always)]
+    pub(super) fn counted(&self) -> i32 {
+        self.holds.get() >> HOLD.ilog2()
+    }
+
+    /// The state has taken over what was counted: from zero again.
+    pub(super) fn count_anew(&self) {
+        self.holds.set(0);
+    }
+
+    /// How many cancellation requests were not taken back; none where they are so many that the extras have the number.
+    pub(super) fn few_cancelling(&self) -> Option<u32> {
+        Some(self.few_cancelling.get()).filter(|few| *few != MANY).map(u32::from)
+    }
+
+    /// False where the number is for the extras.
+    #[must_use]
+    pub(super) fn set_few_cancelling(&self, count: u32) -> bool {
+        self.few_cancelling.set(u8::try_from(count).unwrap_or(MANY));
+        count < u32::from(MANY)
+    }
+
     /// There is neither a coroutine nor an outcome.
     pub(crate) fn is_empty(&self) -> bool {
         self.held.get() == Held::Nothing

@@ -140,11 +140,17 @@ pub(crate) unsafe fn hold_local(task: TaskPtr) {
     if local.has(Flag::Merged) {
         return header.state.hold();
     }
-    match local.holds.get().checked_add(1) {
-        Some(holds) => local.holds.set(holds),
-        // So many can only come from leaking wakers in a loop.
-        None => std::process::abort(),
+    if !local.hold() {
+        hand_over(header, 1);
     }
+}
+
+/// Wakers were made here and given up elsewhere for so long, or the other way round, that there is no number for one more or
+/// less here: the state takes over what was counted.
+#[cold]
+fn hand_over(header: &Header, more: i32) {
+    header.state.take_over(header.local.counted() + more);
+    header.local.count_anew();
 }
 
 /// Gives one hold up; the last one frees the memory. Any thread.
@@ -175,7 +181,9 @@ pub(crate) unsafe fn release_local(task: TaskPtr) {
         let local = &header.local;
         if !local.has(Flag::Merged) {
             // The loop still holds it.
-            local.holds.set(local.holds.get() - 1);
+            if !local.release() {
+                hand_over(header, -1);
+            }
         } else if header.state.release() {
             free(task);
         }
@@ -196,7 +204,7 @@ pub(crate) unsafe fn let_go(task: TaskPtr) {
         local.set(Flag::Merged);
         // Handles stay, and together are one.
         let stay = i32::from(local.handles.get() > 0);
-        if header.state.merge(local.holds.get() - 1, stay) {
+        if header.state.merge(local.counted() - 1, stay) {
             free(task);
         }
     }

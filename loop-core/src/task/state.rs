@@ -7,6 +7,8 @@
 //! * What is taken and given up on the loop's own thread is counted by a plain number beside this one (`Local::holds`), what
 //!   is taken or given up elsewhere by this one. A waker may be made here and dropped there, so either may be negative; the
 //!   sum is what counts. While the loop holds the task, nobody has to know it.
+//! * Holders that are always made on one side and given up on the other would have both numbers grow for ever: from time to
+//!   time the loop adds its own to this one, and counts from zero.
 //! * When the loop lets go, it adds its number to this one and sets `MERGED`: from then on everyone counts here, and
 //!   whoever brings the count to zero frees the memory, on whatever thread. The coroutine, its output and everything
 //!   else that is not `Send` were dropped before, on the loop's thread: the loop's own hold and the handles' outlive them.
@@ -16,29 +18,40 @@
 //!   and clearing it acquires, both as read-modify-writes.
 //! * The loop clears `SENT` when it takes the task from the queue, *before* the step. A wake after that sends anew.
 
-use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicU32, Ordering};
 
-const SENT: usize = 1;
-const MERGED: usize = 2;
+const SENT: u32 = 1;
+const MERGED: u32 = 2;
 /// The count, in two's complement, begins here.
-const ONE: usize = 4;
+const ONE: u32 = 4;
 
-pub(crate) struct State(AtomicUsize);
+pub(crate) struct State(AtomicU32);
 
 impl State {
     /// Nobody elsewhere has had to do with it.
     pub(crate) fn new() -> Self {
-        Self(AtomicUsize::new(0))
+        Self(AtomicU32::new(0))
     }
 
     /// One holder more.
     pub(crate) fn hold(&self) {
         let before = self.0.fetch_add(ONE, Ordering::Relaxed);
-        // A quarter of the address space of holders can only come from leaking wakers in a loop; wrapping would free a
-        // task that is in use.
-        if before.cast_signed() > isize::MAX / 2 {
+        Self::check(before);
+    }
+
+    /// So many holders as there are in a quarter of the numbers can only come from leaking wakers in a loop; wrapping would
+    /// free a task that is in use.
+    fn check(state: u32) {
+        if state.cast_signed() > i32::MAX / 2 {
             std::process::abort();
         }
+    }
+
+    /// The loop, which still holds the task, has counted so many, or so many less than none, and counts from zero again.
+    #[cold]
+    pub(crate) fn take_over(&self, counted: i32) {
+        let added = (counted as u32).wrapping_mul(ONE);
+        Self::check(self.0.fetch_add(added, Ordering::AcqRel).wrapping_add(added));
     }
 
     /// One holder less. True: that was the last, and the caller must free the task.
@@ -60,10 +73,10 @@ impl State {
         // Nobody is elsewhere, if those who went and those who came have cancelled out on both sides: then nobody else can
         // look, and it need not be said aloud.
         if counted == stay && self.0.load(Ordering::Acquire) == 0 {
-            self.0.store((counted as usize).wrapping_mul(ONE) | MERGED, Ordering::Relaxed);
+            self.0.store((counted as u32).wrapping_mul(ONE) | MERGED, Ordering::Relaxed);
             return counted == 0;
         }
-        let added = (counted as usize).wrapping_mul(ONE).wrapping_add(MERGED);
+        let added = (counted as u32).wrapping_mul(ONE).wrapping_add(MERGED);
         let before = self.0.fetch_add(added, Ordering::AcqRel);
         before.wrapping_add(added) & !SENT == MERGED
     }
@@ -124,6 +137,20 @@ mod tests {
         // Its one holder may be anywhere.
         let state = State::new();
         assert!(!state.merge(1, 0));
+        assert!(state.release());
+    }
+
+    #[test]
+    fn what_the_loop_has_counted_can_be_taken_over() {
+        let state = State::new();
+        for _ in 0..1000 {
+            // A million were made on the loop's thread, and given up elsewhere; and the other way round.
+            state.take_over(1_000_000);
+            state.take_over(-1_000_000);
+        }
+        state.take_over(5);
+        assert!(!state.merge(-3, 0));
+        assert!(!state.release());
         assert!(state.release());
     }
 

@@ -100,7 +100,7 @@ impl TaskRef {
         if local.has(Flag::Done) || local.has(Flag::Orphaned) {
             return false;
         }
-        local.cancelling.set(local.cancelling.get().saturating_add(1));
+        header.set_cancelling(header.cancelling().saturating_add(1));
         if message.is_some() || header.has_extras() {
             header.with_extras(|extras| extras.message = message.map(Into::into));
         }
@@ -116,7 +116,7 @@ impl TaskRef {
     /// How many cancellation requests were made and not taken back.
     #[must_use]
     pub fn cancelling(&self) -> u32 {
-        self.header().local.cancelling.get()
+        self.header().cancelling()
     }
 
     /// Takes one request back and tells how many are left; at zero a request that was not delivered yet is gone.
@@ -272,13 +272,25 @@ impl std::hash::Hash for TaskRef {
 impl Header {
     pub(crate) fn uncancel(&self) -> u32 {
         let local = &self.local;
-        let left = local.cancelling.get().saturating_sub(1);
-        local.cancelling.set(left);
+        let left = self.cancelling().saturating_sub(1);
+        self.set_cancelling(left);
         if left == 0 {
             local.clear(Flag::Cancel);
             local.clear(Flag::Fresh);
         }
         left
+    }
+
+    /// How many cancellation requests were not taken back (asyncio: `cancelling`).
+    pub(crate) fn cancelling(&self) -> u32 {
+        let few = self.local.few_cancelling();
+        few.or_else(|| self.look_at_extras(|extras| Some(extras.cancelling))).unwrap_or_default()
+    }
+
+    pub(crate) fn set_cancelling(&self, count: u32) {
+        if !self.local.set_few_cancelling(count) {
+            self.with_extras(|extras| extras.cancelling = count);
+        }
     }
 
     pub(crate) fn name(&self) -> String {
