@@ -435,7 +435,8 @@ fn a_job_costs_two_allocations() {
     let before = run(ROUNDS);
     let mut after = 0;
     let here = allocations(|| after = run(ROUNDS));
-    assert_eq!(after - before, 0, "on the pool's thread");
+    // The first time that a thread sleeps `parking_lot` makes three, which may be now.
+    assert!(after - before <= 3, "{} on the pool's thread", after - before);
     // The pool's queue takes a block for every 31 jobs or so.
     assert!((2 * ROUNDS..2 * ROUNDS + ROUNDS / 20).contains(&here), "{here}");
 }

@@ -39,6 +39,59 @@ fn a_call_from_another_thread_wakes_the_loop_and_runs_in_its_thread() {
     caller.join().unwrap();
 }
 
+/// A loop that another thread answers at once, again and again, looks out for it before it sleeps, and hardly ever sleeps:
+/// I/O and timers are heard all the same.
+#[test]
+#[cfg_attr(miri, ignore = "real sockets")]
+fn a_thread_that_answers_at_once_starves_neither_io_nor_timers() {
+    /// More than it takes, by far.
+    const MOST: usize = 5_000_000;
+    let lp = new_loop();
+    let (asked, answered) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let over = Arc::new(AtomicBool::new(false));
+    let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
+    let answering = {
+        let (asked, answered, over, handle) = (asked.clone(), answered.clone(), over.clone(), lp.handle());
+        thread::spawn(move || {
+            let mut seen = 0;
+            while !over.load(Ordering::Relaxed) {
+                let now = asked.load(Ordering::Acquire);
+                if now == seen {
+                    // For machines of one core.
+                    thread::yield_now();
+                    continue;
+                }
+                seen = now;
+                if seen == 1000 {
+                    std::io::Write::write_all(&mut &far, b"?").unwrap();
+                }
+                let (asked, answered) = (asked.clone(), answered.clone());
+                let next = move |_: &EventLoop| {
+                    answered.fetch_add(1, Ordering::Relaxed);
+                    asked.fetch_add(1, Ordering::Release);
+                };
+                if handle.call_soon_threadsafe(next).is_err() {
+                    return;
+                }
+            }
+        })
+    };
+    let serve = async {
+        let near = lp.adopt_socket(near)?;
+        asked.fetch_add(1, Ordering::Release);
+        let mut timer = std::pin::pin!(lp.sleep_for(Duration::from_millis(5)));
+        let received = lp.sock_recv(&near, 8).await?;
+        timer.as_mut().await;
+        Ok::<_, LoopError>(received)
+    };
+    let received = lp.run_until_complete(serve).unwrap().unwrap();
+    over.store(true, Ordering::Relaxed);
+    answering.join().unwrap();
+    assert_eq!(received, b"?");
+    let answers = answered.load(Ordering::Relaxed);
+    assert!((999..MOST).contains(&answers), "{answers}");
+}
+
 /// THR-02.
 #[test]
 fn calls_keep_their_order_also_with_those_of_the_loops_own_thread() {

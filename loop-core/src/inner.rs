@@ -23,6 +23,7 @@ use crate::event_loop::EventLoop;
 use crate::exception::{ExceptionContext, ExceptionHandler, Finally};
 use crate::flush::{Dirty, Flush};
 use crate::handle::{Callback, CallbackHandle, Handle, Scope, TimerHandle};
+use crate::lookout::Lookout;
 use crate::pace::Pace;
 use crate::ready::{Ready, ReadyQueue};
 use crate::running::{RunningSlot, is_any_running};
@@ -49,6 +50,7 @@ pub(crate) struct Inner {
     pub(crate) receive_buffer: Cell<Option<Box<Buffer>>>,
     /// Emptied send buffers, the one used last on top.
     pub(crate) spare: RefCell<Vec<Vec<u8>>>,
+    pub(crate) lookout: Lookout,
     pub(crate) stopping: Cell<bool>,
     /// There was nothing to do but entries when a pass looked last, and what would change that has not happened since: a call
     /// of the backend, a timer set, something to send, a stop. (Other threads have a queue of their own.)
@@ -93,6 +95,7 @@ impl Inner {
             stirred: Cell::new(false),
             arrived: RefCell::default(),
             dirty: Dirty::default(),
+            lookout: Lookout::default(),
             receive_buffer: Cell::new(None),
             spare: RefCell::default(),
             stopping: Cell::new(false),

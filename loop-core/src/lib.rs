@@ -91,6 +91,7 @@ mod future;
 mod future_ref;
 mod handle;
 mod inner;
+mod lookout;
 mod loop_handle;
 mod memory;
 mod op;

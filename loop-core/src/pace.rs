@@ -69,7 +69,8 @@ impl Pace {
         self.always || self.due.get() || (self.look_due() && self.look(clock()))
     }
 
-    fn look(&self, now: Duration) -> bool {
+    /// A look at the clock, which says whether a visit is due.
+    pub(crate) fn look(&self, now: Duration) -> bool {
         self.sampled.set(now);
         self.due.set(now.saturating_sub(self.visited.get()) >= SPACING);
         self.look_at.set(self.ran.get().wrapping_add(self.quota.get() as usize));

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use crate::backend::Wait;
 use crate::inner::Inner;
+use crate::lookout;
 use crate::pace::Pace;
 use crate::ready::Ready;
 
@@ -72,6 +73,7 @@ impl Inner {
 
     fn look_outside(self: &Rc<Self>) -> io::Result<()> {
         let wait = self.choose_wait();
+        let wait = self.fall_asleep(wait);
         self.collect(wait)?;
         self.move_due_timers(wait);
         Ok(())
@@ -90,22 +92,46 @@ impl Inner {
         }
     }
 
-    fn collect(self: &Rc<Self>, mut wait: Wait) -> io::Result<()> {
-        let waits = matches!(wait, Wait::Until(_) | Wait::Forever);
-        if waits && !self.shared.word.try_sleep() {
-            wait = Wait::Now;
+    /// What comes of a wait: another thread may have sent something meanwhile.
+    fn fall_asleep(&self, wait: Wait) -> Wait {
+        let end = match wait {
+            Wait::Until(deadline) => Some(deadline),
+            Wait::Forever => None,
+            Wait::Now | Wait::Peek => return wait,
+        };
+        self.ready.rest();
+        let looks = self.lookout.is_due()
+            && !self.capabilities.virtual_time
+            && end.is_none_or(|deadline| deadline > self.now() + lookout::LONGEST);
+        let visit_due = if looks {
+            self.lookout.look(|| self.shared.word.is_notified());
+            self.pace.look(self.now())
+        } else {
+            true
+        };
+        if self.shared.word.try_sleep() {
+            return wait;
         }
-        if waits {
-            self.ready.rest();
-        }
+        // Also where what it was notified of has been taken already.
+        self.shared.word.wake_up();
+        if visit_due { Wait::Now } else { Wait::Peek }
+    }
+
+    fn collect(self: &Rc<Self>, wait: Wait) -> io::Result<()> {
+        let slept = matches!(wait, Wait::Until(_) | Wait::Forever);
         let result = self.poll_backend(wait);
         self.watches.move_due(&self.ready);
-        if waits || self.shared.queue.has_nodes() {
+        if slept || self.shared.queue.has_nodes() {
             // Awake before the queue is taken: whoever pushes later notifies anew.
             self.shared.word.wake_up();
+            let mut count = 0;
             for node in self.shared.queue.take() {
                 // SAFETY: taken from the queue, alive, delivered once.
                 unsafe { ((*node).vtable().deliver)(node, self) };
+                count += 1;
+            }
+            if slept && count > 0 {
+                self.lookout.was_woken(count);
             }
         }
         result

@@ -49,7 +49,7 @@ const KEPT: usize = 1024;
 
 #[derive(Default)]
 pub(crate) struct ReadyQueue {
-    /// Numbers of entries, counted from the loop's beginning: their places are the last bits.
+    /// Numbers of entries, counted from when there was nothing to do: their places are the last bits.
     head: Cell<usize>,
     tail: Cell<usize>,
     ring: UnsafeCell<Box<[MaybeUninit<Ready>]>>,
@@ -128,10 +128,16 @@ impl ReadyQueue {
         std::iter::from_fn(|| self.pop()).collect()
     }
 
-    /// There is nothing to do for a while: what a crowd needed is given back.
+    /// There is nothing to do for a while: what a crowd needed is given back. The next entries lie where the first ones lay, for
+    /// those who go round a ring that few need have each of its lines fetched from further away.
     #[inline]
     pub(crate) fn rest(&self) {
-        if self.slots().len() > KEPT && self.is_empty() {
+        if !self.is_empty() {
+            return;
+        }
+        self.head.set(0);
+        self.tail.set(0);
+        if self.slots().len() > KEPT {
             self.set_capacity(KEPT);
         }
     }

@@ -202,6 +202,11 @@ impl WakeWord {
         self.0.compare_exchange(AWAKE, SLEEPING, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
+    /// Whether something was pushed since the loop woke: then it would not be let sleep.
+    pub(crate) fn is_notified(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == NOTIFIED
+    }
+
     /// The loop is at work and will look at the queue next.
     pub(crate) fn wake_up(&self) {
         self.0.swap(AWAKE, Ordering::AcqRel);
