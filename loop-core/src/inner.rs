@@ -345,7 +345,7 @@ impl Inner {
         let mut finally = Finally::new(self);
         self.closed.set(true);
         self.shared.closed.store(true, Ordering::Release);
-        for node in self.shared.queue.close() {
+        for node in self.shared.mailbox.queue.close() {
             // SAFETY: taken from the queue, alive, released once.
             finally.run(|| unsafe { ((*node).vtable().release)(node) }, destructor);
         }
@@ -380,7 +380,7 @@ impl Drop for Inner {
         self.shared.set_local(std::ptr::null());
         if !self.closed.get() {
             // Only where building the loop failed half-way: the last owner closes it otherwise.
-            drop(self.shared.queue.close());
+            drop(self.shared.mailbox.queue.close());
         }
     }
 }

@@ -48,12 +48,12 @@ impl Inner {
     /// clock, nobody sent anything, and nothing else has come up since [`look_around`](Self::look_around) found it quiet.
     #[inline]
     fn is_quiet(&self) -> bool {
-        self.quiet.get() && !self.ready.is_empty() && !self.pace.look_due() && !self.shared.queue.has_nodes()
+        self.quiet.get() && !self.ready.is_empty() && !self.pace.look_due() && !self.shared.mailbox.queue.has_nodes()
     }
 
     #[inline(never)]
     fn look_around(self: &Rc<Self>) -> io::Result<()> {
-        if !(self.is_busy() && self.is_undisturbed() && !self.shared.queue.has_nodes()) {
+        if !(self.is_busy() && self.is_undisturbed() && !self.shared.mailbox.queue.has_nodes()) {
             self.look_outside()?;
         }
         self.quiet.set(self.is_undisturbed() && !self.stopping.get() && self.dirty.is_empty());
@@ -104,16 +104,16 @@ impl Inner {
             && !self.capabilities.virtual_time
             && end.is_none_or(|deadline| deadline > self.now() + lookout::LONGEST);
         let visit_due = if looks {
-            self.lookout.look(|| self.shared.word.is_notified());
+            self.lookout.look(|| self.shared.mailbox.word.is_notified());
             self.pace.look(self.now())
         } else {
             true
         };
-        if self.shared.word.try_sleep() {
+        if self.shared.mailbox.word.try_sleep() {
             return wait;
         }
         // Also where what it was notified of has been taken already.
-        self.shared.word.wake_up();
+        self.shared.mailbox.word.wake_up();
         if visit_due { Wait::Now } else { Wait::Peek }
     }
 
@@ -121,11 +121,11 @@ impl Inner {
         let slept = matches!(wait, Wait::Until(_) | Wait::Forever);
         let result = self.poll_backend(wait);
         self.watches.move_due(&self.ready);
-        if slept || self.shared.queue.has_nodes() {
+        if slept || self.shared.mailbox.queue.has_nodes() {
             // Awake before the queue is taken: whoever pushes later notifies anew.
-            self.shared.word.wake_up();
+            self.shared.mailbox.word.wake_up();
             let mut count = 0;
-            for node in self.shared.queue.take() {
+            for node in self.shared.mailbox.queue.take() {
                 // SAFETY: taken from the queue, alive, delivered once.
                 unsafe { ((*node).vtable().deliver)(node, self) };
                 count += 1;

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
+use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 
 use crate::backend::Unpark;
@@ -19,11 +20,12 @@ use crate::remote::{Node, Pushed, RemoteQueue, WakeWord};
 /// Anchors taken at once.
 const BATCH: usize = 4096;
 
+/// What other threads write lies on a cache line of its own: what else the loop looks at all the time, the loop's own thread
+/// and address, or whatever the allocator has put beside it, would be taken from it with each of their writes.
 pub(crate) struct Shared {
     /// The thread whose loop this is, for ever: loops do not move.
     pub(crate) owner: u64,
-    pub(crate) queue: RemoteQueue,
-    pub(crate) word: WakeWord,
+    pub(crate) mailbox: CachePadded<Mailbox>,
     pub(crate) running: AtomicBool,
     pub(crate) closed: AtomicBool,
     /// None once the loop is closed: the descriptor behind it is closed with the backend.
@@ -34,12 +36,17 @@ pub(crate) struct Shared {
     anchors: AtomicUsize,
 }
 
+/// One line for both, for who sends needs both.
+pub(crate) struct Mailbox {
+    pub(crate) queue: RemoteQueue,
+    pub(crate) word: WakeWord,
+}
+
 impl Shared {
     pub(crate) fn new(unparker: Arc<dyn Unpark>) -> Arc<Self> {
         Arc::new(Self {
             owner: crate::running::thread_id(),
-            queue: RemoteQueue::new(),
-            word: WakeWord::new(),
+            mailbox: CachePadded::new(Mailbox { queue: RemoteQueue::new(), word: WakeWord::new() }),
             running: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             unparker: Mutex::new(Some(unparker)),
@@ -71,9 +78,9 @@ impl Shared {
     #[must_use]
     pub(crate) unsafe fn send(&self, node: *const Node) -> bool {
         // SAFETY: the caller's.
-        match unsafe { self.queue.push(node) } {
+        match unsafe { self.mailbox.queue.push(node) } {
             Pushed::First => {
-                if self.word.notify() {
+                if self.mailbox.word.notify() {
                     // Only a loop that sleeps is unparked, so the lock is off the busy path.
                     let unparker = self.unparker.lock().clone();
                     if let Some(unparker) = unparker {
