@@ -593,27 +593,28 @@ fn b7_a_synchronous_receive_beyond_its_buffer() {
     let _ = h.backend().recv_now(server, &mut [0; 8]);
 }
 
-#[test]
-#[should_panic(expected = "B7: resume_into moved 9 bytes where 8 were asked for")]
-fn b7_a_receive_that_goes_on_beyond_its_buffer() {
-    let mut h = bent(|backend| backend.resume_into = Some(9));
+/// A backend that says of a receive that goes on that so much has come, and the receive, which was told of something.
+fn goes_on_with(count: usize, op: impl FnOnce(FdKey) -> Op) -> (Harness, OpKey) {
+    let mut h = bent(|backend| backend.resume_into = Some(count));
     let (client, server) = h.tcp_pair();
-    let receiving = h.start(Op::RecvMulti { fd: server });
+    let receiving = h.start(op(server));
     h.hold_resumes(true);
     h.send_all(client, b"bytes");
     h.wait_for("a Resume", |h| h.has_resume(receiving).then_some(()));
+    (h, receiving)
+}
+
+#[test]
+#[should_panic(expected = "B7: resume_into moved 9 bytes where 8 were asked for")]
+fn b7_a_receive_that_goes_on_beyond_its_buffer() {
+    let (mut h, receiving) = goes_on_with(9, |fd| Op::RecvMulti { fd });
     let _ = h.resume_into(receiving, &mut [0; 8]);
 }
 
 #[test]
 #[should_panic(expected = "B1: Recv ")]
 fn b1_bytes_for_a_receive_that_has_a_buffer_of_its_own() {
-    let mut h = bent(|backend| backend.resume_into = Some(5));
-    let (client, server) = h.tcp_pair();
-    let receiving = h.start(recv_op(server, 5));
-    h.hold_resumes(true);
-    h.send_all(client, b"bytes");
-    h.wait_for("a Resume", |h| h.has_resume(receiving).then_some(()));
+    let (mut h, receiving) = goes_on_with(5, |fd| recv_op(fd, 5));
     let _ = h.resume_into(receiving, &mut [0; 8]);
 }
 
