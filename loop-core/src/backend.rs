@@ -133,9 +133,9 @@ pub unsafe trait Backend {
     fn resume(&mut self, ops: &mut OpTable, op: OpKey) -> Submitted;
 
     /// Goes on with a multishot receive as [`resume`](Self::resume) does, but receives into the caller's memory, and says how
-    /// much: that is an answer to the `Resume`, and the backend reports another if there may be more. Zero, the end of the
-    /// stream, is no answer, and neither is an error, nor `None`: there is nothing to be had in this way, and what there is
-    /// `resume` says.
+    /// much: that is an answer to the `Resume`, and the backend reports another if there may be more. Zero is the end of the
+    /// stream, which `resume` is still to be asked for, as it is after an error of `WouldBlock` and after `None`: there is nothing
+    /// to be had in this way. Any other error is the connection's end, and may be told this once.
     fn resume_into(&mut self, _ops: &mut OpTable, _op: OpKey, _buf: &mut [u8]) -> Option<io::Result<usize>> {
         None
     }

@@ -50,6 +50,7 @@ pub(crate) struct Inner {
     pub(crate) receive_buffer: Cell<Option<Box<Buffer>>>,
     /// Emptied send buffers, the one used last on top.
     pub(crate) spare: RefCell<Vec<Vec<u8>>>,
+    /// Whether to watch for other threads before it sleeps.
     pub(crate) lookout: Lookout,
     pub(crate) stopping: Cell<bool>,
     /// There was nothing to do but entries when a pass looked last, and what would change that has not happened since: a call

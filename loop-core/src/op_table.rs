@@ -19,7 +19,7 @@ use std::task::Waker;
 
 use crate::op::{Op, Outcome};
 
-/// Slots of a page. A page of 64 is some 10 KiB: an idle loop holds one or none.
+/// Slots of a page. A page of 64 is some 9 KiB: an idle loop holds one or none.
 const PAGE: usize = 64;
 
 /// No slot.

@@ -314,6 +314,46 @@ mod tests {
         assert_eq!(size_of::<super::Header>(), 88);
     }
 
+    /// For Miri: a task whose holders were made on one side and given up on the other for so long that the counts have no room
+    /// is freed with the last of them, and no sooner.
+    #[test]
+    fn counts_that_have_drifted_apart_are_added_up() {
+        let lp = EventLoop::new(Box::new(VirtualBackend::new()));
+        for up in [true, false] {
+            let mut wakers = Vec::new();
+            let task = lp.create_task(poll_fn(move |context| {
+                let task = crate::task::waker::task_of(context.waker()).expect("a task of ours");
+                // SAFETY: it is polled.
+                let header = unsafe { task.as_ref() };
+                wakers.push(context.waker().clone());
+                header.state.take_over(-header.local.drift(up));
+                if up {
+                    wakers.push(context.waker().clone());
+                } else {
+                    wakers.clear();
+                }
+                assert!(header.local.counted().abs() < 8, "{}", header.local.counted());
+                Poll::Ready(wakers.len())
+            }));
+            let held = lp.run_until_complete(task.unwrap()).unwrap().unwrap();
+            assert_eq!(held, if up { 2 } else { 0 });
+        }
+    }
+
+    #[test]
+    fn many_cancellation_requests_are_counted_like_few() {
+        let lp = EventLoop::new(Box::new(VirtualBackend::new()));
+        let task = lp.create_task(Ends(false)).unwrap();
+        for count in 1..=600 {
+            assert!(task.cancel());
+            assert_eq!(task.cancelling(), count);
+        }
+        for left in (0..600).rev() {
+            assert_eq!((task.uncancel(), task.cancelling()), (left, left));
+        }
+        assert_eq!(lp.run_until_complete(task).unwrap().unwrap(), [7; 100]);
+    }
+
     /// Ends at once, with something that is to be freed, and perhaps unwinds when it is dropped.
     struct Ends(bool);
 

@@ -163,6 +163,14 @@ impl Local {
         self.holds.get() >> HOLD.ilog2()
     }
 
+    /// As if so many had been made here and given up elsewhere, or the other way round, but for one.
+    #[cfg(all(test, feature = "testing", not(loom)))]
+    pub(super) fn drift(&self, up: bool) -> i32 {
+        let before = self.counted();
+        self.holds.set(if up { i32::MAX - HOLD + 1 } else { i32::MIN });
+        self.counted() - before
+    }
+
     /// The state has taken over what was counted: from zero again.
     pub(super) fn count_anew(&self) {
         self.holds.set(0);
