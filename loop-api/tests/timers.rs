@@ -71,6 +71,27 @@ fn no_timer_is_early() {
     assert_eq!(lp.timer_count(), 0, "and none is left behind a later one");
 }
 
+/// TIME-03, TIME-04: many that lie microseconds apart share wakes, which the backend is told of beforehand.
+#[test]
+fn of_a_crowd_none_is_early_and_all_are_in_order() {
+    let lp = new_loop();
+    let fired = Rc::new(RefCell::new(Vec::new()));
+    let start = lp.time() + Duration::from_millis(1);
+    for number in 0..2000_u64 {
+        // In no order.
+        let when = start + Duration::from_nanos(number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40);
+        let (lp2, fired) = (lp.clone(), Rc::clone(&fired));
+        lp.call_at(when, move || fired.borrow_mut().push((when, lp2.time() < when))).unwrap();
+    }
+    // One more, after a pause.
+    lp.call_at(start + Duration::from_millis(20), stopper(&lp)).unwrap();
+    lp.run_forever().unwrap();
+    let fired = fired.take();
+    assert_eq!(fired.len(), 2000);
+    assert!(fired.is_sorted_by_key(|timer| timer.0));
+    assert!(fired.iter().all(|timer| !timer.1), "early");
+}
+
 /// TIME-03: due at its very nanosecond, not before.
 #[test]
 fn a_timer_is_due_from_its_deadline_on() {

@@ -155,8 +155,12 @@ pub unsafe trait Backend {
     /// submitted waits on the same descriptor: nothing overtakes it (**B3**).
     fn send_now(&mut self, fd: FdKey, bufs: &[IoSlice<'_>]) -> Option<io::Result<usize>>;
 
+    /// Tells that the wait after the next one will probably be until this: a backend may set its timer for it while the one for
+    /// the next wait is still to come, where that is cheaper. A prediction: it binds nobody, and may be repeated.
+    fn foresee(&mut self, _deadline: Duration) {}
+
     /// Submits what is queued, waits as told, and appends what happened to `out`, in order. Returns early, with
-    /// nothing appended, when interrupted or unparked.
+    /// nothing appended, when interrupted or unparked, or when the clock reaches what was [foreseen](Backend::foresee).
     ///
     /// # Errors
     ///

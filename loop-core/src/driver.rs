@@ -389,6 +389,10 @@ impl Inner {
         self.with_driver(|driver| driver.backend.recv_now(fd, buf)).unwrap_or_else(|| Some(Err(closed())))
     }
 
+    pub(crate) fn foresee(&self, deadline: Duration) {
+        self.with_driver(|driver| driver.backend.foresee(deadline));
+    }
+
     pub(crate) fn hold_clock(&self, hold: bool) {
         self.with_driver(|driver| driver.backend.hold_clock(hold));
     }

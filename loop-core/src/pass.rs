@@ -83,13 +83,24 @@ impl Inner {
         if !self.ready.is_empty() || self.stopping.get() || self.watches.any_due() {
             return if self.stopping.get() || self.pace.visit_due(|| self.now()) { Wait::Now } else { Wait::Peek };
         }
-        // A simulated clock jumps to the nanosecond.
-        let mut timers = self.timers.borrow_mut();
-        let wake = if self.capabilities.virtual_time { timers.next_deadline() } else { timers.next_wake() };
-        match wake {
+        let now = self.now();
+        match self.next_wake(now) {
             None => Wait::Forever,
-            Some(deadline) => Wait::Until(deadline.min(self.now() + LONGEST_WAIT)),
+            Some(deadline) => Wait::Until(deadline.min(now + LONGEST_WAIT)),
         }
+    }
+
+    fn next_wake(&self, now: Duration) -> Option<Duration> {
+        let mut timers = self.timers.borrow_mut();
+        // A simulated clock jumps to the nanosecond.
+        if self.capabilities.virtual_time {
+            return timers.next_deadline();
+        }
+        let wake = timers.next_wake(now)?;
+        if let Some(then) = wake.then {
+            self.foresee(then);
+        }
+        Some(wake.at)
     }
 
     /// What comes of a wait: another thread may have sent something meanwhile.

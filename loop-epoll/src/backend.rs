@@ -206,6 +206,10 @@ unsafe impl Backend for EpollBackend {
         }))
     }
 
+    fn foresee(&mut self, deadline: Duration) {
+        self.sleeper.foresee(&self.mio, descriptors::token(TIMER), deadline);
+    }
+
     fn poll(&mut self, ops: &mut OpTable, wait: Wait, out: &mut Vec<Completion>) -> io::Result<()> {
         let reported = self.report_pending(ops, out);
         let until = match wait {

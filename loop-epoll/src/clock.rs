@@ -16,17 +16,14 @@
 
 use std::io;
 use std::num::NonZeroU64;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
-use mio::unix::SourceFd;
 use mio::{Events, Registry, Token};
 use rustix::thread::{current_timer_slack, set_current_timer_slack};
-use rustix::time::{
-    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime, timerfd_create,
-    timerfd_settime,
-};
+use rustix::time::{ClockId, Timespec, clock_gettime};
 
+use crate::alarms::{Alarm, Alarms};
 use crate::readiness::Signals;
 
 /// How many events a wait has room for at first; doubled whenever they come back full.
@@ -64,8 +61,8 @@ pub(crate) struct Sleeper {
 /// With what.
 #[derive(Debug)]
 enum Means {
-    Nanoseconds(Vec<libc::epoll_event>),
-    Timerfd { events: Events, timer: OwnedFd, armed: Option<Duration> },
+    Nanoseconds { events: Vec<libc::epoll_event>, alarms: Alarms },
+    Timerfd { events: Events, alarm: Alarm },
 }
 
 /// The thread's timer slack.
@@ -81,7 +78,10 @@ impl Sleeper {
     pub(crate) fn new(mio: &mio::Poll, timer: Token) -> io::Result<Self> {
         let mut probe = vec![libc::epoll_event { events: 0, u64: 0 }; ROOM];
         match epoll_pwait2(mio.as_raw_fd(), &mut probe, Some(Duration::ZERO)) {
-            Ok(_) => Ok(Self { means: Means::Nanoseconds(probe), slack: Slack::Untouched }),
+            Ok(_) => {
+                let means = Means::Nanoseconds { events: probe, alarms: Alarms::default() };
+                Ok(Self { means, slack: Slack::Untouched })
+            }
             Err(error) => {
                 tracing::info!(%error, "epoll_pwait2 is not available: timers go through a timerfd");
                 Self::with_timerfd(mio.registry(), timer)
@@ -91,10 +91,15 @@ impl Sleeper {
 
     /// The fallback, whatever the kernel can do.
     pub(crate) fn with_timerfd(registry: &Registry, token: Token) -> io::Result<Self> {
-        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
-        registry.register(&mut SourceFd(&timer.as_raw_fd()), token, mio::Interest::READABLE)?;
-        let means = Means::Timerfd { events: Events::with_capacity(ROOM), timer, armed: None };
+        let means = Means::Timerfd { events: Events::with_capacity(ROOM), alarm: Alarm::new(registry, token)? };
         Ok(Self { means, slack: Slack::Untouched })
+    }
+
+    /// The wait after the next will probably be for this.
+    pub(crate) fn foresee(&mut self, mio: &mio::Poll, timer: Token, deadline: Duration) {
+        if let Means::Nanoseconds { alarms, .. } = &mut self.means {
+            alarms.foresee(mio.registry(), timer, deadline);
+        }
     }
 
     /// Waits, and gives every event there is to `event`. Returns without one when the time is up or a signal
@@ -111,8 +116,8 @@ impl Sleeper {
         let mut until = until;
         loop {
             let result = match &mut self.means {
-                Means::Nanoseconds(events) => precise(mio, events, until, &mut event),
-                Means::Timerfd { events, timer, armed } => by_timerfd(mio, events, timer, armed, until, &mut event),
+                Means::Nanoseconds { events, alarms } => precise(mio, events, alarms, until, &mut event),
+                Means::Timerfd { events, alarm } => by_timerfd(mio, events, alarm, until, &mut event),
             };
             match result {
                 Ok(Filled::Partly) => return Ok(()),
@@ -143,7 +148,9 @@ impl Filled {
 impl Means {
     fn grow(&mut self) {
         match self {
-            Self::Nanoseconds(events) => events.resize(events.len() * 2, libc::epoll_event { events: 0, u64: 0 }),
+            Self::Nanoseconds { events, .. } => {
+                events.resize(events.len() * 2, libc::epoll_event { events: 0, u64: 0 });
+            }
             Self::Timerfd { events, .. } => *events = Events::with_capacity(events.capacity() * 2),
         }
     }
@@ -152,6 +159,7 @@ impl Means {
 fn precise(
     mio: &mio::Poll,
     events: &mut [libc::epoll_event],
+    alarms: &Alarms,
     until: Until,
     event: &mut impl FnMut(u64, Signals),
 ) -> io::Result<Filled> {
@@ -159,6 +167,7 @@ fn precise(
     let count = match until {
         Until::Now => epoll_pwait2(epoll, events, Some(Duration::ZERO))?,
         Until::Event => epoll_pwait2(epoll, events, None)?,
+        Until::Clock(deadline) if alarms.covers(deadline) && deadline > now() => epoll_pwait2(epoll, events, None)?,
         Until::Clock(deadline) => loop {
             let left = deadline.saturating_sub(now());
             let early = if left > LONG { (left / 200).min(MOST_SLACK) } else { Duration::ZERO };
@@ -177,8 +186,7 @@ fn precise(
 fn by_timerfd(
     mio: &mut mio::Poll,
     events: &mut Events,
-    timer: &OwnedFd,
-    armed: &mut Option<Duration>,
+    alarm: &mut Alarm,
     until: Until,
     event: &mut impl FnMut(u64, Signals),
 ) -> io::Result<Filled> {
@@ -187,12 +195,7 @@ fn by_timerfd(
         Until::Event => None,
         Until::Clock(deadline) if deadline <= now() => Some(Duration::ZERO),
         Until::Clock(deadline) => {
-            // Its expiry is an edge that nobody needs to read away; an old deadline's is a wake-up too many.
-            if *armed != Some(deadline) {
-                let value = Itimerspec { it_interval: timespec(Duration::ZERO), it_value: timespec(deadline) };
-                timerfd_settime(timer, TimerfdTimerFlags::ABSTIME, &value)?;
-                *armed = Some(deadline);
-            }
+            alarm.arm(deadline)?;
             None
         }
     };
@@ -208,7 +211,7 @@ fn by_timerfd(
 /// Beyond any uptime, and within what the kernel takes.
 const FOREVER: u64 = 1 << 33;
 
-fn timespec(duration: Duration) -> Timespec {
+pub(crate) fn timespec(duration: Duration) -> Timespec {
     Timespec { tv_sec: duration.as_secs().min(FOREVER) as i64, tv_nsec: duration.subsec_nanos().into() }
 }
 

@@ -61,6 +61,7 @@
 
 #![deny(unsafe_code)]
 
+mod alarms;
 #[expect(unsafe_code, reason = "the contract's trait is unsafe to implement")]
 mod backend;
 #[expect(unsafe_code, reason = "epoll_pwait2 has no safe wrapper")]

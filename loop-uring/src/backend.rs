@@ -25,6 +25,7 @@ use loop_core::{
 };
 use socket2::{Domain, Protocol, SockRef, Type};
 
+use crate::alarms::Alarms;
 use crate::buffer_ring::Pool;
 use crate::bulk;
 use crate::clock;
@@ -43,9 +44,10 @@ const ROUNDS: usize = 1024;
 
 /// The completion backend. See the [crate's page](crate).
 pub struct UringBackend {
-    // Before the pool, whose memory it knows: fields are dropped in this order.
+    // Before the pool and the alarms, whose memory it knows: fields are dropped in this order.
     pub(crate) ring: Ring,
     pub(crate) pool: Pool,
+    pub(crate) alarms: Alarms,
     pub(crate) descriptors: FdTable<Descriptor>,
     pub(crate) flights: Flights,
     /// Receivers that found no buffer, in order.
@@ -96,6 +98,7 @@ impl UringBackend {
         let mut backend = Self {
             ring,
             pool,
+            alarms: Alarms::default(),
             descriptors: FdTable::default(),
             flights: Flights::default(),
             parked: VecDeque::new(),
@@ -283,6 +286,10 @@ unsafe impl Backend for UringBackend {
         sends.then(|| self.send_at_once(fd, bufs))
     }
 
+    fn foresee(&mut self, deadline: Duration) {
+        self.alarms.foresee(&mut self.ring, deadline);
+    }
+
     fn poll(&mut self, ops: &mut OpTable, wait: Wait, out: &mut Vec<Completion>) -> io::Result<()> {
         if wait == Wait::Peek && self.done.is_empty() && self.ring.ready() == 0 {
             return Ok(());
@@ -294,6 +301,7 @@ unsafe impl Backend for UringBackend {
                 return Ok(());
             }
             Wait::Now => Until::Now,
+            Wait::Until(deadline) if self.alarms.covers(deadline) => Until::Event,
             Wait::Until(deadline) => Until::Clock(deadline),
             Wait::Forever => Until::Event,
         };

@@ -29,6 +29,21 @@ impl Ticket {
     /// A request to cancel another; what it comes to concerns nobody.
     pub(crate) const CANCEL: Self = Self { index: NONE, generation: 1 };
 
+    /// The request of an alarm, of which there are a few.
+    pub(crate) const fn alarm(number: usize) -> Self {
+        Self { index: NONE, generation: 2 + number as u32 }
+    }
+
+    /// Which request of the backend's own it stands for.
+    pub(crate) const fn own(self) -> Option<Own> {
+        match self {
+            Self { index: NONE, generation: 0 } => Some(Own::Wake),
+            Self { index: NONE, generation: 1 } => Some(Own::Cancel),
+            Self { index: NONE, generation } => Some(Own::Alarm(generation as usize - 2)),
+            _ => None,
+        }
+    }
+
     pub(crate) const fn user_data(self) -> u64 {
         (self.generation as u64) << 32 | self.index as u64
     }
@@ -36,6 +51,14 @@ impl Ticket {
     pub(crate) const fn from_user_data(bits: u64) -> Self {
         Self { index: bits as u32, generation: (bits >> 32) as u32 }
     }
+}
+
+/// The requests of the backend's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Own {
+    Wake,
+    Cancel,
+    Alarm(usize),
 }
 
 /// What a flight's completions mean.
@@ -302,8 +325,10 @@ mod tests {
     #[test]
     fn the_backends_own_tickets_name_no_flight() {
         let (mut flights, ..) = flights(3);
-        for own in [Ticket::WAKE, Ticket::CANCEL] {
-            assert!(flights.get_mut(own).is_none() && flights.end(own).is_none());
+        let own = [(Ticket::WAKE, Own::Wake), (Ticket::CANCEL, Own::Cancel), (Ticket::alarm(1), Own::Alarm(1))];
+        for (ticket, own) in own {
+            assert!(flights.get_mut(ticket).is_none() && flights.end(ticket).is_none());
+            assert_eq!(Ticket::from_user_data(ticket.user_data()).own(), Some(own));
         }
     }
 }

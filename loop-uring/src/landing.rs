@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use crate::backend::UringBackend;
 use crate::cqe::Cqe;
 use crate::descriptors::Descriptor;
-use crate::flights::{Stage, Ticket, What};
+use crate::flights::{Own, Stage, Ticket, What};
 use crate::sqe;
 
 impl UringBackend {
@@ -43,16 +43,8 @@ impl UringBackend {
     }
 
     fn land(&mut self, ops: &mut OpTable, cqe: Cqe) {
-        match cqe.ticket {
-            Ticket::CANCEL => return,
-            Ticket::WAKE => {
-                self.woken = true;
-                if !cqe.goes_on() {
-                    self.listen();
-                }
-                return;
-            }
-            _ => {}
+        if let Some(own) = cqe.ticket.own() {
+            return self.land_own(own, cqe);
         }
         let Some(flight) = self.flights.get_mut(cqe.ticket) else {
             debug_assert!(false, "a flight stays until its last completion");
@@ -64,6 +56,19 @@ impl UringBackend {
             (_, What::RecvMulti) => self.received(ops, cqe),
             (_, What::Accept | What::AcceptMulti) => self.accepted(ops, cqe),
             (_, what) => self.came_to(ops, cqe, what),
+        }
+    }
+
+    fn land_own(&mut self, own: Own, cqe: Cqe) {
+        match own {
+            Own::Cancel => {}
+            Own::Alarm(number) => self.alarms.rang(number),
+            Own::Wake => {
+                self.woken = true;
+                if !cqe.goes_on() {
+                    self.listen();
+                }
+            }
         }
     }
 

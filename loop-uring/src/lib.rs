@@ -78,6 +78,8 @@
 #![deny(unsafe_code)]
 
 #[allow(unsafe_code)]
+mod alarms;
+#[allow(unsafe_code)]
 mod backend;
 #[allow(unsafe_code)]
 mod buffer_ring;

@@ -217,7 +217,7 @@ impl Ring {
 }
 
 /// Beyond any uptime, and within what the kernel takes.
-const FOREVER: Duration = Duration::from_secs(1 << 33);
+pub(crate) const FOREVER: Duration = Duration::from_secs(1 << 33);
 
 impl std::fmt::Debug for Ring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

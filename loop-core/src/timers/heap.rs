@@ -92,6 +92,11 @@ impl Heap {
         (self.len > 0).then(|| self.at(ROOT))
     }
 
+    /// The least entry but one.
+    pub(super) fn second(&self) -> Option<Entry> {
+        self.least_child(ROOT).map(|(_, entry)| entry)
+    }
+
     pub(super) fn push(&mut self, entry: Entry) {
         let place = self.end();
         if place / BRANCHES == self.lines.len() {
@@ -295,6 +300,8 @@ mod tests {
                 }
                 prop_assert_eq!(heap.len(), model.len());
                 prop_assert_eq!(heap.first(), model.iter().copied().min_by_key(|entry| entry.key()));
+                let but_first = model.iter().copied().filter(|entry| Some(*entry) != heap.first());
+                prop_assert_eq!(heap.second(), but_first.min_by_key(|entry| entry.key()));
                 let (mut all, mut expected): (Vec<_>, Vec<_>) = (heap.iter().collect(), model.clone());
                 all.sort_by_key(|entry| entry.key());
                 expected.sort_by_key(|entry| entry.key());

@@ -5,12 +5,11 @@
 //! of more than a hundred (asyncio's rule): a million timeouts, nearly all cancelled, cost a push and a mark each. Slots are
 //! reused, so re-arming allocates nothing.
 //!
-//! **Crowds.** A wait of the loop's costs microseconds of the processor's, so timers that lie microseconds apart would have it
-//! do little else. Where [`CROWD`] of them or more lie within [`SLACK`] of the nearest, the loop wakes for them together,
-//! at the end of that time: late by less than that, in their order, never early. Timers that are alone are exact.
+//! Timers that are alone are exact; those that lie microseconds apart are a crowd, which the loop wakes for together (`crowd.rs`).
 //!
 //! No user code runs here: whatever a cancel or an expiry lets go is handed to the caller to drop.
 
+mod crowd;
 mod heap;
 mod queue;
 
@@ -21,21 +20,19 @@ use std::time::Duration;
 use crate::handle::CallbackHandle;
 use crate::prefetch::prefetch;
 use crate::task::LocalWaker;
+use crowd::{CROWD, Crowds, SLACK, Wake};
 use heap::Entry;
 use queue::Queue;
 
 /// The queue is compacted when it has more entries than this, and more than half of them are cancelled.
 const COMPACT_ABOVE: usize = 100;
 
-/// So many timers within [`SLACK`] are a crowd.
-const CROWD: usize = 4;
-
 /// So many due timers are looked at together: what each is about is far off in memory, and fetched while the others are
 /// taken out.
 const BATCH: usize = 16;
 
-/// How late a crowd may be, to be woken at once.
-const SLACK: Duration = Duration::from_micros(64);
+/// What is further off than this is not foreseen: much may happen until then.
+const FORESEEN: Duration = Duration::from_millis(10);
 
 /// Names one timer; stale once it fired or was cancelled. One word: the slot's generation above, the slot below.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +88,7 @@ pub(crate) struct Timers {
     free: Vec<u32>,
     sequence: u32,
     cancelled: usize,
+    crowds: Crowds,
 }
 
 /// Deadlines are nanoseconds on the loop's clock; what lies beyond 584 years never comes.
@@ -196,18 +194,34 @@ impl Timers {
     }
 
     /// When to wake for the next timer: at its deadline, unless that is one of a crowd.
-    pub(crate) fn next_wake(&mut self) -> Option<Duration> {
-        let first = self.next_deadline()?;
-        Some(if self.is_crowded(nanos(first)) { first.saturating_add(SLACK) } else { first })
+    pub(crate) fn next_wake(&mut self, now: Duration) -> Option<Wake> {
+        let at = self.next_deadline()?;
+        let first = nanos(at);
+        if self.is_crowded(first, 0) {
+            return Some(self.crowds.wake(first));
+        }
+        let then = if at <= now + FORESEEN { self.wake_after(first) } else { None };
+        Some(Wake { at, then })
     }
 
-    /// Whether the nearest deadline, which this is, is one of a crowd: a look at a few entries at the queue's head.
-    fn is_crowded(&mut self, first: u64) -> bool {
+    /// When to wake for the timer after the next, which this is, if that is soon.
+    fn wake_after(&mut self, first: u64) -> Option<Duration> {
+        let second = self.queue.second()?;
+        let is_soon = second.when - first <= nanos(FORESEEN);
+        if !is_soon || second.when == first || self.slots[second.slot() as usize].target.is_none() {
+            return None;
+        }
+        let at = Duration::from_nanos(second.when);
+        Some(if self.is_crowded(second.when, 1) { at.saturating_add(SLACK) } else { at })
+    }
+
+    /// Whether a deadline is the first of a crowd, where so many are before it: a look at a few entries at the queue's head.
+    fn is_crowded(&mut self, first: u64, before: usize) -> bool {
         let Self { queue, slots, .. } = self;
         let mut live = 0;
         queue.until::<{ 4 * CROWD }>(first.saturating_add(nanos(SLACK)), |entry| {
             live += usize::from(slots[entry.slot() as usize].target.is_some());
-            live == CROWD
+            live == CROWD + before
         })
     }
 
@@ -371,18 +385,48 @@ mod tests {
         let us = Duration::from_micros;
         let mut timers = Timers::default();
         let set = |timers: &mut Timers, micros| set(timers, us(micros), counter().1);
+        let wake = |timers: &mut Timers| timers.next_wake(Duration::ZERO).map(|wake| wake.at);
         let keys = [10, 20, 30].map(|at| set(&mut timers, at));
         set(&mut timers, 5000);
-        assert_eq!(timers.next_wake(), Some(us(10)));
-        let fourth = set(&mut timers, 74);
-        assert_eq!(timers.next_wake(), Some(us(74)));
+        assert_eq!(wake(&mut timers), Some(us(10)));
+        let fourth = set(&mut timers, 120);
+        assert_eq!(wake(&mut timers), Some(us(120)));
         // Those that were cancelled do not count.
         timers.cancel(keys[1]);
-        assert_eq!(timers.next_wake(), Some(us(10)));
+        assert_eq!(wake(&mut timers), Some(us(10)));
         set(&mut timers, 40);
-        assert_eq!(timers.next_wake(), Some(us(74)));
+        assert_eq!(wake(&mut timers), Some(us(120)));
         timers.cancel(fourth);
-        assert_eq!(timers.next_wake(), Some(us(10)));
+        assert_eq!(wake(&mut timers), Some(us(10)));
+    }
+
+    /// What comes after the next wake is known, where it is soon: for the backend to be told.
+    #[test]
+    fn the_wake_after_the_next_is_foreseen() {
+        let us = Duration::from_micros;
+        let mut timers = Timers::default();
+        let set = |timers: &mut Timers, micros| set(timers, us(micros), counter().1);
+        let then = |timers: &mut Timers, now| timers.next_wake(us(now)).and_then(|wake| wake.then);
+        set(&mut timers, 20_000);
+        assert_eq!(then(&mut timers, 15_000), None, "there is none");
+        let second = set(&mut timers, 21_000);
+        assert_eq!(then(&mut timers, 15_000), Some(us(21_000)));
+        assert_eq!(then(&mut timers, 5000), None, "both are far off");
+        // A crowd begins there, of which the first timer is none.
+        for at in [21_030, 21_060] {
+            set(&mut timers, at);
+            assert_eq!(then(&mut timers, 15_000), Some(us(21_000)));
+        }
+        set(&mut timers, 21_090);
+        assert_eq!(then(&mut timers, 15_000), Some(us(21_000) + SLACK));
+        timers.cancel(second);
+        assert_eq!(then(&mut timers, 15_000), None, "a cancelled one is not waited for");
+        let mut timers = Timers::default();
+        set(&mut timers, 0);
+        set(&mut timers, 10_001);
+        assert_eq!(then(&mut timers, 0), None, "it is far behind the first");
+        set(&mut timers, 0);
+        assert_eq!(then(&mut timers, 0), None, "both are due at once");
     }
 
     /// Equal deadlines keep the order in which they were set, also when their numbers begin anew.

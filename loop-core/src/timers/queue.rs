@@ -96,6 +96,11 @@ impl Queue {
         self.heap.first()
     }
 
+    /// The least entry but one, if it is known.
+    pub(super) fn second(&self) -> Option<Entry> {
+        self.heap.second()
+    }
+
     /// Takes the least entry out.
     #[inline]
     pub(super) fn pop(&mut self) -> Option<Entry> {

@@ -480,6 +480,10 @@ unsafe impl Backend for CheckedBackend {
         self.inner.flush(ops)
     }
 
+    fn foresee(&mut self, deadline: Duration) {
+        self.inner.foresee(deadline);
+    }
+
     fn hold_clock(&mut self, hold: bool) {
         self.inner.hold_clock(hold);
     }

@@ -43,6 +43,64 @@ pub(super) fn a_wait_until_the_past_returns(make: &mut Make<'_>) {
     }
 }
 
+pub(super) fn foreseen_waits_end_at_their_deadlines(make: &mut Make<'_>) {
+    let mut h = harness(make);
+    let step = Duration::from_micros(150);
+    let mut deadline = h.now() + step;
+    let (mut waits, mut polls) = (0, 0);
+    while waits < 50 {
+        h.backend().foresee(deadline + step);
+        waits += 1;
+        while h.now() < deadline {
+            assert_eq!(h.poll(Wait::Until(deadline)), 0);
+            polls += 1;
+        }
+        // Where the machine stood still, what was foreseen has passed.
+        deadline = if h.now() < deadline + step { deadline + step } else { h.now() + step };
+    }
+    assert!(polls <= 2 * waits + 8, "{polls} polls for {waits} waits");
+}
+
+/// Predictions bind nobody: the wait may be for something earlier, later, or what comes from elsewhere.
+pub(super) fn what_was_foreseen_and_does_not_come_is_harmless(make: &mut Make<'_>) {
+    let mut h = harness(make);
+    let ms = Duration::from_millis(1);
+    let wait = |h: &mut crate::testing::Harness, deadline: Duration| {
+        let mut polls = 0;
+        while h.now() < deadline {
+            assert_eq!(h.poll(Wait::Until(deadline)), 0);
+            polls += 1;
+        }
+        polls
+    };
+    // Earlier, and past what was foreseen; repeated; long ago.
+    let start = h.now();
+    h.backend().foresee(start + 3 * ms);
+    h.backend().foresee(start + 3 * ms);
+    wait(&mut h, start + ms);
+    let polls = wait(&mut h, start + 8 * ms);
+    assert!(polls <= 4, "{polls} polls for one wait");
+    h.backend().foresee(start);
+    let deadline = h.now() + ms;
+    wait(&mut h, deadline);
+    // It ends a wait for something later; the next are as good as the first.
+    for _ in 0..4 {
+        let deadline = h.now() + ms;
+        h.backend().foresee(deadline);
+        wait(&mut h, deadline + ms);
+        assert_eq!(h.poll(Wait::Until(deadline)), 0);
+        let next = h.now() + ms;
+        h.backend().foresee(next);
+        wait(&mut h, next);
+    }
+    // An unpark ends a wait for what was foreseen.
+    let deadline = h.now() + Duration::from_secs(3600);
+    h.backend().foresee(deadline);
+    h.backend().unparker().unpark();
+    h.poll(Wait::Until(deadline));
+    assert!(h.now() < deadline);
+}
+
 pub(super) fn peek_and_now_report_nothing_where_nothing_is(make: &mut Make<'_>) {
     let mut h = harness(make);
     assert_eq!(h.poll(Wait::Peek), 0);

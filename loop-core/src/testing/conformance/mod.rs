@@ -81,6 +81,8 @@ suite! { $
         the_clock_never_goes_back
         a_wait_is_never_early_and_does_not_spin
         a_wait_until_the_past_returns
+        foreseen_waits_end_at_their_deadlines
+        what_was_foreseen_and_does_not_come_is_harmless
         peek_and_now_report_nothing_where_nothing_is
         a_virtual_clock_jumps_and_a_held_one_waits
         a_poll_appends;
