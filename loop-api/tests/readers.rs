@@ -3,6 +3,7 @@
 mod loops;
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write, pipe};
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
@@ -99,26 +100,28 @@ fn a_reader_added_to_a_ready_descriptor_takes_its_turn_as_an_event() {
     assert_eq!(log, ["soon", "io", "timer"]);
 }
 
-/// ITER-12.
+/// ITER-12: a pass hears of some 256 at once, the next of the others, and those that were ready first are not overtaken.
 #[test]
-fn one_pass_reports_everything_that_is_ready() {
+fn of_many_that_are_ready_none_waits_for_those_that_are_ready_again() {
+    const COUNT: usize = 700;
     let lp = new_loop();
-    let pairs: Vec<_> = (0..300).map(|_| pair()).collect();
+    let pairs: Vec<_> = (0..COUNT).map(|_| pair()).collect();
     let log = Log::new();
     for (n, (ours, _)) in pairs.iter().enumerate() {
-        let (lp2, fd, log) = (lp.clone(), ours.as_raw_fd(), log.clone());
-        lp.add_reader(ours, move || {
-            lp2.remove_reader(&fd).unwrap();
-            log.add(n);
-        })
-        .unwrap();
+        let log = log.clone();
+        // What is there is left there: it is readable again.
+        lp.add_reader(ours, move || log.add(n)).unwrap();
     }
     idle_passes(&lp);
     pairs.iter().for_each(|(_, theirs)| (&*theirs).write_all(b"x").unwrap());
-    one_pass(&lp);
-    let mut seen = log.take();
-    seen.sort_unstable();
-    assert_eq!(seen, (0..300).collect::<Vec<_>>());
+    let (mut seen, mut passes) = (HashSet::new(), 0);
+    while seen.len() < COUNT {
+        one_pass(&lp);
+        seen.extend(log.take());
+        passes += 1;
+        assert!(passes <= 5, "{} of {COUNT} were heard of in {passes} passes", seen.len());
+    }
+    pairs.iter().for_each(|(ours, _)| assert!(lp.remove_reader(ours).unwrap()));
 }
 
 /// ITER-13, RW-04: of two that are ready, the first to run takes the other back.

@@ -26,7 +26,9 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 use crate::alarms::{Alarm, Alarms};
 use crate::readiness::Signals;
 
-/// How many events a wait has room for at first; doubled whenever they come back full.
+/// How many events a wait gives at the most. Of so many connections the memory, and the kernel's, is still near when their
+/// turns come; the next wait gives the others, which come first in the kernel's list then. (Ten thousand that were ready at once
+/// and given at once cost a tenth more.)
 const ROOM: usize = 256;
 
 /// Waits longer than this are worth a second one.
@@ -102,8 +104,7 @@ impl Sleeper {
         }
     }
 
-    /// Waits, and gives every event there is to `event`. Returns without one when the time is up or a signal
-    /// came.
+    /// Waits, and gives the events that there are to `event`. Returns without one when the time is up or a signal came.
     pub(crate) fn wait(
         &mut self,
         mio: &mut mio::Poll,
@@ -113,45 +114,13 @@ impl Sleeper {
         if let Until::Clock(_) = until {
             self.slack.tighten();
         }
-        let mut until = until;
-        loop {
-            let result = match &mut self.means {
-                Means::Nanoseconds { events, alarms } => precise(mio, events, alarms, until, &mut event),
-                Means::Timerfd { events, alarm } => by_timerfd(mio, events, alarm, until, &mut event),
-            };
-            match result {
-                Ok(Filled::Partly) => return Ok(()),
-                // More may be ready than there was room for: no descriptor waits for a second poll.
-                Ok(Filled::Full) => {
-                    self.means.grow();
-                    until = Until::Now;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
-                Err(error) => return Err(error),
-            }
-        }
-    }
-}
-
-/// Whether the events used all the room.
-enum Filled {
-    Partly,
-    Full,
-}
-
-impl Filled {
-    const fn of(count: usize, room: usize) -> Self {
-        if count < room { Self::Partly } else { Self::Full }
-    }
-}
-
-impl Means {
-    fn grow(&mut self) {
-        match self {
-            Self::Nanoseconds { events, .. } => {
-                events.resize(events.len() * 2, libc::epoll_event { events: 0, u64: 0 });
-            }
-            Self::Timerfd { events, .. } => *events = Events::with_capacity(events.capacity() * 2),
+        let result = match &mut self.means {
+            Means::Nanoseconds { events, alarms } => precise(mio, events, alarms, until, &mut event),
+            Means::Timerfd { events, alarm } => by_timerfd(mio, events, alarm, until, &mut event),
+        };
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            result => result,
         }
     }
 }
@@ -162,7 +131,7 @@ fn precise(
     alarms: &Alarms,
     until: Until,
     event: &mut impl FnMut(u64, Signals),
-) -> io::Result<Filled> {
+) -> io::Result<()> {
     let epoll = mio.as_raw_fd();
     let count = match until {
         Until::Now => epoll_pwait2(epoll, events, Some(Duration::ZERO))?,
@@ -180,7 +149,7 @@ fn precise(
     for seen in &events[..count] {
         event(seen.u64, Signals::from_epoll(seen.events));
     }
-    Ok(Filled::of(count, events.len()))
+    Ok(())
 }
 
 fn by_timerfd(
@@ -189,7 +158,7 @@ fn by_timerfd(
     alarm: &mut Alarm,
     until: Until,
     event: &mut impl FnMut(u64, Signals),
-) -> io::Result<Filled> {
+) -> io::Result<()> {
     let timeout = match until {
         Until::Now => Some(Duration::ZERO),
         Until::Event => None,
@@ -200,12 +169,10 @@ fn by_timerfd(
         }
     };
     mio.poll(events, timeout)?;
-    let mut count = 0;
     for seen in events.iter() {
         event(seen.token().0 as u64, Signals::from_mio(seen));
-        count += 1;
     }
-    Ok(Filled::of(count, events.capacity()))
+    Ok(())
 }
 
 /// Beyond any uptime, and within what the kernel takes.
