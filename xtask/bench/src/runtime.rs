@@ -29,7 +29,7 @@ pub(crate) trait Runtime: 'static {
     fn oneshot<T: 'static>() -> (impl FnOnce(T) + 'static, impl Future<Output = T> + 'static) {
         let (sender, receiver) = futures_channel::oneshot::channel();
         let send = move |value| assert!(sender.send(value).is_ok(), "the receiver waits");
-        (send, async { receiver.await.expect("the sender sends") })
+        (send, joined(receiver))
     }
 }
 
@@ -48,7 +48,7 @@ pub(crate) struct Joined<H, T> {
     take: T,
 }
 
-/// Awaits a task that neither panics nor is cancelled.
+/// Awaits a task that neither panics nor is cancelled, or a value that is sent.
 pub(crate) fn joined<H, T, E>(handle: H) -> impl Future<Output = T>
 where
     H: Future<Output = Result<T, E>> + Unpin,
@@ -64,7 +64,7 @@ where
     E: Debug,
 {
     let take =
-        move |outcome: Result<V, E>| take(outcome.expect("a task of a workload neither panics nor is cancelled"));
+        move |outcome: Result<V, E>| take(outcome.expect("a task of a workload neither panics nor is cancelled, and what is awaited is sent"));
     Joined { handle, take }
 }
 

@@ -93,7 +93,7 @@ impl<B: On> Runtime for Ours<B> {
         let future: LoopFuture<T> = loop_api::get_running_loop().expect("a loop runs here").create_future();
         let receiver = future.clone();
         let send = move |value| future.set_result(value).expect("the future is pending");
-        (send, async move { receiver.await.expect("it is never cancelled") })
+        (send, joined(receiver))
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime as CurrentThread};
 
 use super::{Announce, EchoServer, Peer, anywhere};
-use crate::runtime::{Pool, Runtime, joined_with};
+use crate::runtime::{Pool, Runtime, joined, joined_with};
 use crate::workloads;
 
 pub(super) const PEER: Peer = Peer {
@@ -71,7 +71,7 @@ impl Runtime for Tokio {
     fn oneshot<T: 'static>() -> (impl FnOnce(T) + 'static, impl Future<Output = T> + 'static) {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let send = move |value| assert!(sender.send(value).is_ok(), "the receiver waits");
-        (send, async { receiver.await.expect("the sender sends") })
+        (send, joined(receiver))
     }
 }
 
