@@ -83,24 +83,22 @@ impl Inner {
         if !self.ready.is_empty() || self.stopping.get() || self.watches.any_due() {
             return if self.stopping.get() || self.pace.visit_due(|| self.now()) { Wait::Now } else { Wait::Peek };
         }
-        let now = self.now();
-        match self.next_wake(now) {
-            None => Wait::Forever,
-            Some(deadline) => Wait::Until(deadline.min(now + LONGEST_WAIT)),
-        }
+        self.next_wake().map_or(Wait::Forever, Wait::Until)
     }
 
-    fn next_wake(&self, now: Duration) -> Option<Duration> {
+    fn next_wake(&self) -> Option<Duration> {
         let mut timers = self.timers.borrow_mut();
+        let first = timers.next_deadline()?;
+        let now = self.now();
         // A simulated clock jumps to the nanosecond.
         if self.capabilities.virtual_time {
-            return timers.next_deadline();
+            return Some(first.min(now + LONGEST_WAIT));
         }
-        let wake = timers.next_wake(now)?;
+        let wake = timers.next_wake(first, now);
         if let Some(then) = wake.then {
             self.foresee(then);
         }
-        Some(wake.at)
+        Some(wake.at.min(now + LONGEST_WAIT))
     }
 
     /// What comes of a wait: another thread may have sent something meanwhile.

@@ -193,15 +193,14 @@ impl Timers {
         if self.queue.is_empty() { None } else { self.nearest() }
     }
 
-    /// When to wake for the next timer: at its deadline, unless that is one of a crowd.
-    pub(crate) fn next_wake(&mut self, now: Duration) -> Option<Wake> {
-        let at = self.next_deadline()?;
+    /// When to wake for the next timer: at its deadline, which this is, unless it is one of a crowd.
+    pub(crate) fn next_wake(&mut self, at: Duration, now: Duration) -> Wake {
         let first = nanos(at);
         if self.is_crowded(first, 0) {
-            return Some(self.crowds.wake(first));
+            return self.crowds.wake(first);
         }
         let then = if at <= now + FORESEEN { self.wake_after(first) } else { None };
-        Some(Wake { at, then })
+        Wake { at, then }
     }
 
     /// When to wake for the timer after the next, which this is, if that is soon.
@@ -385,7 +384,7 @@ mod tests {
         let us = Duration::from_micros;
         let mut timers = Timers::default();
         let set = |timers: &mut Timers, micros| set(timers, us(micros), counter().1);
-        let wake = |timers: &mut Timers| timers.next_wake(Duration::ZERO).map(|wake| wake.at);
+        let wake = |timers: &mut Timers| timers.next_deadline().map(|at| timers.next_wake(at, Duration::ZERO).at);
         let keys = [10, 20, 30].map(|at| set(&mut timers, at));
         set(&mut timers, 5000);
         assert_eq!(wake(&mut timers), Some(us(10)));
@@ -406,7 +405,10 @@ mod tests {
         let us = Duration::from_micros;
         let mut timers = Timers::default();
         let set = |timers: &mut Timers, micros| set(timers, us(micros), counter().1);
-        let then = |timers: &mut Timers, now| timers.next_wake(us(now)).and_then(|wake| wake.then);
+        let then = |timers: &mut Timers, now| {
+            let first = timers.next_deadline().expect("there is one");
+            timers.next_wake(first, us(now)).then
+        };
         set(&mut timers, 20_000);
         assert_eq!(then(&mut timers, 15_000), None, "there is none");
         let second = set(&mut timers, 21_000);
