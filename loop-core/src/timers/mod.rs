@@ -12,6 +12,7 @@
 mod crowd;
 mod heap;
 mod queue;
+mod slots;
 
 use std::num::{NonZeroU32, NonZeroU64};
 use std::task::Waker;
@@ -23,6 +24,7 @@ use crate::task::LocalWaker;
 use crowd::{CROWD, Crowds, SLACK, Wake};
 use heap::Entry;
 use queue::Queue;
+use slots::{Look, Slots};
 
 /// The queue is compacted when it has more entries than this, and more than half of them are cancelled.
 const COMPACT_ABOVE: usize = 100;
@@ -68,24 +70,10 @@ impl Target {
     }
 }
 
-struct Slot {
-    generation: NonZeroU32,
-    /// None once cancelled: the queue's entry is still there.
-    target: Option<Target>,
-}
-
-impl Slot {
-    /// Keys that name the slot so far are stale from here on.
-    fn age(&mut self) {
-        self.generation = self.generation.checked_add(1).unwrap_or(NonZeroU32::MIN);
-    }
-}
-
 #[derive(Default)]
 pub(crate) struct Timers {
     queue: Queue,
-    slots: Vec<Slot>,
-    free: Vec<u32>,
+    slots: Slots,
     sequence: u32,
     cancelled: usize,
     crowds: Crowds,
@@ -100,54 +88,42 @@ impl Timers {
     /// Sets a timer, in nanoseconds.
     #[inline]
     pub(crate) fn insert(&mut self, when: u64, target: Target) -> TimerKey {
-        let (key, place) = self.place(when);
-        // Forgotten, as there was nothing.
-        std::mem::forget(place.replace(target));
-        key
-    }
-
-    /// A timer without a target, and the place for that, where there is none.
-    fn place(&mut self, when: u64) -> (TimerKey, &mut Option<Target>) {
-        let slot = match self.free.pop() {
-            Some(slot) => slot,
-            None => {
-                self.slots.push(Slot { generation: NonZeroU32::MIN, target: None });
-                u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 timers")
-            }
-        };
         if self.sequence == u32::MAX {
             self.renumber();
         }
         self.sequence += 1;
-        self.queue.push(Entry::new(when, self.sequence, slot));
-        let entry = &mut self.slots[slot as usize];
-        debug_assert!(entry.target.is_none());
-        (TimerKey::new(slot, entry.generation), &mut entry.target)
+        let (number, slot) = self.slots.obtain();
+        slot.set(target);
+        self.queue.push(Entry::new(when, self.sequence, number));
+        TimerKey::new(number, slot.generation)
     }
 
     /// Whether the timer is still to come.
     pub(crate) fn is_set(&self, key: TimerKey) -> bool {
-        let slot = &self.slots[key.slot() as usize];
-        slot.generation.get() == key.generation() && slot.target.is_some()
+        let slot = self.slots.get(key.slot());
+        slot.generation.get() == key.generation() && slot.is_set()
     }
 
     /// Whether the timer is still to come with this waker; none where it is not to come any more.
     pub(crate) fn wakes(&self, key: TimerKey, waker: &Waker) -> Option<bool> {
-        let slot = &self.slots[key.slot() as usize];
-        match &slot.target {
-            Some(Target::Task(old)) if slot.generation.get() == key.generation() => Some(old.is_of(waker)),
-            Some(Target::Waker(old)) if slot.generation.get() == key.generation() => Some(old.will_wake(waker)),
-            _ => None,
+        let slot = self.slots.get(key.slot());
+        if slot.generation.get() != key.generation() {
+            return None;
+        }
+        match slot.look()? {
+            Look::Task(old) => Some(old.is_of(waker)),
+            Look::Waker(old) => Some(old.will_wake(waker)),
+            Look::Callback => None,
         }
     }
 
     /// The tasks that timers wake, as far as they are known, by number, with their times.
     pub(crate) fn each_sleeper(&self, mut each: impl FnMut(Duration, u64)) {
         for entry in self.queue.iter() {
-            let sleeper = match &self.slots[entry.slot() as usize].target {
-                Some(Target::Task(task)) => Some(task.id()),
-                Some(Target::Waker(waker)) => crate::task::woken_by(waker),
-                Some(Target::Callback(_)) | None => None,
+            let sleeper = match self.slots.get(entry.slot()).look() {
+                Some(Look::Task(task)) => Some(task.id()),
+                Some(Look::Waker(waker)) => crate::task::woken_by(waker),
+                Some(Look::Callback) | None => None,
             };
             if let Some(sleeper) = sleeper {
                 each(Duration::from_nanos(entry.when), sleeper);
@@ -157,26 +133,28 @@ impl Timers {
 
     /// Gives a timer that is still to come another target; the old one comes back.
     pub(crate) fn retarget(&mut self, key: TimerKey, target: Target) -> Target {
-        let slot = &mut self.slots[key.slot() as usize];
-        match &mut slot.target {
-            Some(place) if slot.generation.get() == key.generation() => std::mem::replace(place, target),
-            _ => target,
+        if !self.is_set(key) {
+            return target;
         }
+        let slot = self.slots.get_mut(key.slot());
+        let old = slot.take();
+        slot.set(target);
+        old.expect("it is set")
     }
 
     /// Takes the timer back, if it is still to come, and gives what it held.
     pub(crate) fn cancel(&mut self, key: TimerKey) -> Option<Target> {
-        let slot = &self.slots[key.slot() as usize];
-        if slot.generation.get() != key.generation() || slot.target.is_none() {
+        if !self.is_set(key) {
             return None;
         }
         if self.queue.drop_last(|last| last.slot() == key.slot()) {
             // It was set last and is far off, as a time limit that was kept: it need not stay.
-            self.retire(key.slot());
+            self.slots.release(key.slot());
         } else {
             self.cancelled += 1;
         }
-        self.slots[key.slot() as usize].target.take()
+        // At the end, to where it goes: kept until here it would be copied.
+        self.slots.get_mut(key.slot()).take()
     }
 
     /// Compacts when there are too many cancelled entries.
@@ -207,7 +185,7 @@ impl Timers {
     fn wake_after(&mut self, first: u64) -> Option<Duration> {
         let second = self.queue.second()?;
         let is_soon = second.when - first <= nanos(FORESEEN);
-        if !is_soon || second.when == first || self.slots[second.slot() as usize].target.is_none() {
+        if !is_soon || second.when == first || !self.slots.get(second.slot()).is_set() {
             return None;
         }
         let at = Duration::from_nanos(second.when);
@@ -219,7 +197,7 @@ impl Timers {
         let Self { queue, slots, .. } = self;
         let mut live = 0;
         queue.until::<{ 4 * CROWD }>(first.saturating_add(nanos(SLACK)), |entry| {
-            live += usize::from(slots[entry.slot() as usize].target.is_some());
+            live += usize::from(slots.get(entry.slot()).is_set());
             live == CROWD + before
         })
     }
@@ -229,12 +207,12 @@ impl Timers {
         loop {
             let entry = self.queue.first()?;
             let (when, slot) = (entry.when, entry.slot());
-            if self.slots[slot as usize].target.is_some() {
+            if self.slots.get(slot).is_set() {
                 return Some(Duration::from_nanos(when));
             }
             self.queue.pop();
             self.cancelled -= 1;
-            self.retire(slot);
+            self.slots.release(slot);
         }
     }
 
@@ -256,16 +234,16 @@ impl Timers {
             let due = &due[..count];
             // A loop each, for the looks of one loop are on their way together.
             if count > 1 {
-                due.iter().for_each(|&slot| prefetch(&raw const self.slots[slot as usize]));
+                due.iter().for_each(|&slot| prefetch(self.slots.get(slot)));
                 for &slot in due {
-                    if let Some(Target::Task(task)) = &self.slots[slot as usize].target {
+                    if let Some(Look::Task(task)) = self.slots.get(slot).look() {
                         task.prefetch();
                     }
                 }
             }
             for &slot in due {
-                let target = self.slots[slot as usize].target.take();
-                self.retire(slot);
+                let target = self.slots.get_mut(slot).take();
+                self.slots.release(slot);
                 match target {
                     Some(target) => give(target),
                     None => self.cancelled -= 1,
@@ -278,8 +256,8 @@ impl Timers {
     pub(crate) fn clear(&mut self) -> Vec<Target> {
         let mut targets = Vec::new();
         while let Some(entry) = self.queue.pop() {
-            targets.extend(self.slots[entry.slot() as usize].target.take());
-            self.retire(entry.slot());
+            targets.extend(self.slots.get_mut(entry.slot()).take());
+            self.slots.release(entry.slot());
         }
         self.cancelled = 0;
         targets
@@ -291,13 +269,11 @@ impl Timers {
     }
 
     fn compact(&mut self) {
-        let Self { queue, slots, free, cancelled, .. } = self;
+        let Self { queue, slots, cancelled, .. } = self;
         queue.retain(|entry| {
-            let slot = &mut slots[entry.slot() as usize];
-            let live = slot.target.is_some();
+            let live = slots.get(entry.slot()).is_set();
             if !live {
-                slot.age();
-                free.push(entry.slot());
+                slots.release(entry.slot());
             }
             live
         });
@@ -315,12 +291,6 @@ impl Timers {
             self.sequence += 1;
             self.queue.push(Entry::new(entry.when, self.sequence, entry.slot()));
         }
-    }
-
-    fn retire(&mut self, slot: u32) {
-        let entry = &mut self.slots[slot as usize];
-        entry.age();
-        self.free.push(slot);
     }
 }
 
