@@ -160,7 +160,8 @@ pub unsafe trait Backend {
     fn foresee(&mut self, _deadline: Duration) {}
 
     /// Submits what is queued, waits as told, and appends what happened to `out`, in order. Returns early, with
-    /// nothing appended, when interrupted or unparked, or when the clock reaches what was [foreseen](Backend::foresee).
+    /// nothing appended, when interrupted or unparked, or when the clock reaches what was [foreseen](Backend::foresee). Of
+    /// much that happened it may leave a part for the next poll, before what happens until then.
     ///
     /// # Errors
     ///
