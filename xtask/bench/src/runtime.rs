@@ -63,8 +63,9 @@ where
     H: Future<Output = Result<V, E>> + Unpin,
     E: Debug,
 {
-    let take =
-        move |outcome: Result<V, E>| take(outcome.expect("a task of a workload neither panics nor is cancelled, and what is awaited is sent"));
+    let take = move |outcome: Result<V, E>| {
+        take(outcome.expect("a task of a workload neither panics nor is cancelled, and what is awaited is sent"))
+    };
     Joined { handle, take }
 }
 
