@@ -366,6 +366,8 @@ struct Records {
     /// The waits, and when they were asked for.
     waits: Rc<RefCell<Vec<(Duration, Wait)>>>,
     submitted: Rc<Cell<usize>>,
+    /// The waits after those, as far as the loop could tell.
+    foreseen: Rc<RefCell<Vec<Duration>>>,
 }
 
 impl Records {
@@ -467,6 +469,11 @@ unsafe impl Backend for Recording {
         self.inner.send_now(fd, bufs)
     }
 
+    fn foresee(&mut self, deadline: Duration) {
+        // A hint, which need not be passed on: the clock over there is another one.
+        self.records.foreseen.borrow_mut().push(deadline);
+    }
+
     fn poll(&mut self, ops: &mut OpTable, wait: Wait, out: &mut Vec<Completion>) -> io::Result<()> {
         self.records.waits.borrow_mut().push((self.now(), wait));
         let wait = match wait {
@@ -558,6 +565,28 @@ fn with_nothing_to_do_the_wait_ends_at_the_nearest_timer() {
     let waits = records.waits();
     let ended = |wait: &Wait| matches!(wait, Wait::Now) || matches!(wait, Wait::Until(end) if *end <= lp.time());
     assert!(waits.iter().all(ended), "{waits:?}");
+}
+
+#[test]
+fn the_backend_is_told_of_the_wait_after_the_next() {
+    let (lp, records) = Recording::make_loop(None);
+    // Again where the machine stood still, and there was nothing left to wait for.
+    let second = loop {
+        records.foreseen.take();
+        let first = lp.time() + Duration::from_millis(5);
+        let second = first + Duration::from_millis(5);
+        lp.call_at(first, || ()).unwrap();
+        lp.run_until_complete(lp.sleep_until(second)).unwrap();
+        if records.sleeps().contains(&Wait::Until(first)) {
+            break second;
+        }
+    };
+    let mut foreseen = records.foreseen.take();
+    foreseen.dedup();
+    assert_eq!(foreseen, [second]);
+    lp.call_at(lp.time() + Duration::from_secs(60), || panic!("it is far off")).unwrap();
+    lp.run_until_complete(lp.sleep_for(Duration::from_secs(59))).unwrap();
+    assert!(records.foreseen.borrow().is_empty());
 }
 
 /// ITER-04, LIFE-02.

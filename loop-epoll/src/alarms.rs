@@ -48,8 +48,8 @@ impl Alarm {
 #[derive(Debug, Default)]
 pub(crate) struct Alarms {
     alarms: Vec<Alarm>,
-    /// Which was armed last.
-    last: usize,
+    /// Whose turn it is.
+    turn: usize,
 }
 
 impl Alarms {
@@ -66,16 +66,39 @@ impl Alarms {
     }
 
     fn arm_next(&mut self, registry: &Registry, token: Token, deadline: Duration) -> io::Result<()> {
-        let turn = (self.last + 1) % Self::COUNT;
-        if turn >= self.alarms.len() {
+        if self.turn == self.alarms.len() {
             self.alarms.push(Alarm::new(registry, token)?);
         }
-        self.last = turn.min(self.alarms.len() - 1);
-        self.alarms[self.last].arm(deadline)
+        let alarm = &mut self.alarms[self.turn];
+        self.turn = (self.turn + 1) % Self::COUNT;
+        alarm.arm(deadline)
     }
 
     /// Whether one of them ends a wait for this deadline, which is still to come.
     pub(crate) fn covers(&self, deadline: Duration) -> bool {
         self.alarms.iter().any(|alarm| alarm.armed == Some(deadline))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_deadlines_are_covered_and_the_third_takes_the_place_of_the_first() {
+        let mio = mio::Poll::new().unwrap();
+        let [first, second, third] = [1, 2, 3].map(|hours| crate::clock::now() + Duration::from_secs(3600 * hours));
+        let mut alarms = Alarms::default();
+        let foresee = |alarms: &mut Alarms, deadline| {
+            alarms.foresee(mio.registry(), Token(0), deadline);
+            [first, second, third].map(|deadline| alarms.covers(deadline))
+        };
+        assert_eq!(foresee(&mut alarms, first), [true, false, false]);
+        assert_eq!(foresee(&mut alarms, first), [true, false, false]);
+        assert_eq!(foresee(&mut alarms, second), [true, true, false]);
+        // What is covered already has no turn.
+        assert_eq!(foresee(&mut alarms, first), [true, true, false]);
+        assert_eq!(foresee(&mut alarms, third), [false, true, true]);
+        assert_eq!(alarms.alarms.len(), Alarms::COUNT);
     }
 }

@@ -26,18 +26,18 @@ pub(crate) struct Alarms {
     armed: [Option<Duration>; COUNT],
     /// In a place that does not move: requests name it.
     deadlines: Box<[Timespec; COUNT]>,
-    /// Which was armed last.
-    last: usize,
+    /// Whose turn it is.
+    turn: usize,
 }
 
 impl Alarms {
     /// Has the one whose turn it is armed, by the next call of the kernel. One that has still to ring is left alone.
     pub(crate) fn foresee(&mut self, ring: &mut Ring, deadline: Duration) {
-        let turn = (self.last + 1) % COUNT;
+        let turn = self.turn;
         if self.covers(deadline) || self.armed[turn].is_some() {
             return;
         }
-        self.last = turn;
+        self.turn = (turn + 1) % COUNT;
         self.armed[turn] = Some(deadline);
         let place = &mut self.deadlines[turn];
         *place = Timespec::from(deadline.min(FOREVER));
@@ -54,5 +54,37 @@ impl Alarms {
     /// It rang, or could not be armed.
     pub(crate) fn rang(&mut self, alarm: usize) {
         self.armed[alarm] = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use loop_core::{Backend, OpTable, Wait};
+
+    use super::*;
+    use crate::{UringBackend, clock};
+
+    #[test]
+    fn alarms_cover_their_deadlines_until_they_ring() {
+        // Where there is none, the crate's other tests say so.
+        let Ok(mut backend) = UringBackend::new() else { return };
+        let mut ops = OpTable::new();
+        let near = clock::now() + Duration::from_millis(1);
+        let [later, latest] = [1, 2].map(|hours| near + Duration::from_secs(3600 * hours));
+        let covered = |backend: &UringBackend| [near, later, latest].map(|deadline| backend.alarms.covers(deadline));
+        backend.foresee(near);
+        backend.foresee(near);
+        assert_eq!(covered(&backend), [true, false, false]);
+        backend.foresee(later);
+        // Both have still to ring, so there is none for this.
+        backend.foresee(latest);
+        assert_eq!(covered(&backend), [true, true, false]);
+        // It alone ends the waits.
+        while backend.alarms.covers(near) {
+            backend.poll(&mut ops, Wait::Forever, &mut Vec::new()).unwrap();
+        }
+        assert!(clock::now() >= near);
+        backend.foresee(latest);
+        assert_eq!(covered(&backend), [false, true, true]);
     }
 }

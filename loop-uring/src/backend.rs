@@ -148,7 +148,8 @@ impl UringBackend {
         if self.ring.has_unsubmitted() { self.ring.enter(Until::Now) } else { Ok(()) }
     }
 
-    /// Submits, waits as told, and takes what there is then: all of it, though the kernel hands out so much at a time.
+    /// Submits, waits as told, and takes what there is then, which the kernel hands out so much at a time: all of it, unless that
+    /// is very much.
     fn collect(&mut self, ops: &mut OpTable, mut until: Until) -> io::Result<()> {
         self.pool.learn();
         let mut turns = (self.flights.len() / BATCH + 1).min(TURNS);
