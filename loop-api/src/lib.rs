@@ -93,9 +93,9 @@ pub use loop_core::{
     CatchCancelled, CaughtInterrupt, Completer, ConcurrentFuture, ConnectOptions, ConnectTo, Context, ContextToken,
     ContextVar, Delay, Emit, Error as LoopError, EventLoop, ExceptionContext, ExceptionHandler, Executor, Fail, Fatal,
     File, Future, FutureRef, GeneratorOutput, Handle, Job, Limit, LoopBuilder, LoopFuture, LoopHandle, LoopTask,
-    Panicked, Protocol, ProtocolRef, Raise, RemoteHandle, ServerOptions, Sleep, SockAddr, Socket, Task, TaskDump,
-    TaskError, TaskFactory, TaskOptions, TaskRef, TaskSnapshot, TaskState, Thrown, TimerHandle, Transport, WaitError,
-    WaitsFor, Yielder, async_generator, catch_cancelled, eager_task_factory, fail, fatal,
+    Panicked, Protocol, ProtocolRef, Raise, RemoteHandle, ServerOptions, SharedError, Sleep, SockAddr, Socket, Task,
+    TaskDump, TaskError, TaskFactory, TaskOptions, TaskRef, TaskSnapshot, TaskState, Thrown, TimerHandle, Transport,
+    WaitError, WaitsFor, Yielder, async_generator, catch_cancelled, eager_task_factory, fail, fatal,
 };
 pub use loop_executor::{ThreadPoolBuilder, ThreadPoolExecutor};
 pub use policy::{

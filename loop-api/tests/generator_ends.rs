@@ -9,8 +9,8 @@ use std::task::Poll;
 
 use futures_util::StreamExt as _;
 use loop_api::{
-    AsyncGenerator, Error, LoopError, TaskError, Thrown, async_generator, create_task, get_running_loop, sleep,
-    timeout, yield_now,
+    AsyncGenerator, Error, LoopError, SharedError, TaskError, Thrown, async_generator, create_task, get_running_loop,
+    sleep, timeout, yield_now,
 };
 use loops::{Log, Mine, collect_reports, quiet_panic, virtual_loop};
 
@@ -35,9 +35,7 @@ fn a_generator_is_a_stream_of_results() {
                     out.emit(number).await?;
                     sleep(1.0).await.map_err(|_| Thrown::Outside)?;
                 }
-                Err::<(), _>(Thrown::Error(std::sync::Arc::from(Box::<dyn std::error::Error + Send + Sync>::from(
-                    "broken",
-                ))))
+                Err::<(), _>(Thrown::Error(SharedError::new("broken")))
             });
             assert_eq!(stream.next().await.unwrap().unwrap(), 0);
             assert_eq!(stream.next().await.unwrap().unwrap(), 1);

@@ -105,7 +105,7 @@ pub fn raise(cancelled: &Cancelled) {
         header.local.set(Flag::Cancel);
         header.local.clear(Flag::Fresh);
         if header.cancellation() != *cancelled {
-            header.with_extras(|extras| extras.message = cancelled.message().map(Into::into));
+            header.with_extras(|extras| extras.request = cancelled.clone());
         }
     });
 }
@@ -117,7 +117,7 @@ pub fn interrupt() -> bool {
     with_current(|header| {
         let local = &header.local;
         if header.has_extras() {
-            header.with_extras(|extras| extras.message = None);
+            header.with_extras(|extras| extras.request = Cancelled::new());
         }
         local.set(Flag::Cancel);
         local.clear(Flag::Fresh);

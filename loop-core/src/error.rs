@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::shared_error::SharedError;
+
 /// What a call answers when it refuses.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -158,7 +160,7 @@ pub enum TaskError {
     Panicked(#[from] Panicked),
     /// `set_exception` was called with this error.
     #[error(transparent)]
-    Failed(Arc<dyn std::error::Error + Send + Sync>),
+    Failed(SharedError),
     /// Asked for its outcome while it is pending (`InvalidStateError`).
     #[error("the result is not ready")]
     NotReady,
@@ -179,7 +181,7 @@ pub enum TaskError {
 impl TaskError {
     /// Wraps any error as the outcome `set_exception` stores.
     pub fn failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self::Failed(Arc::from(error.into()))
+        Self::Failed(SharedError::new(error))
     }
 
     /// Whether it was cancelled.
@@ -199,14 +201,14 @@ impl From<Error> for TaskError {
     fn from(error: Error) -> Self {
         match error {
             Error::Task(error) => error,
-            other => Self::Failed(Arc::new(other)),
+            other => Self::failed(other),
         }
     }
 }
 
 impl From<io::Error> for TaskError {
     fn from(error: io::Error) -> Self {
-        Self::Failed(Arc::new(error))
+        Self::failed(error)
     }
 }
 
@@ -215,7 +217,8 @@ impl From<io::Error> for TaskError {
 /// It is kept apart from ordinary errors on purpose: code that handles errors should not swallow it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cancelled {
-    message: Option<Arc<str>>,
+    /// Behind one pointer: see [`SharedError`].
+    message: Option<Arc<Box<str>>>,
 }
 
 impl Cancelled {
@@ -227,8 +230,8 @@ impl Cancelled {
 
     /// A cancellation with a message.
     #[must_use]
-    pub fn with_message(message: impl Into<Arc<str>>) -> Self {
-        Self { message: Some(message.into()) }
+    pub fn with_message(message: impl Into<Box<str>>) -> Self {
+        Self { message: Some(Arc::new(message.into())) }
     }
 
     /// The cancellation that an error is, which may be wrapped by errors that add nothing of their own.
@@ -241,7 +244,7 @@ impl Cancelled {
     /// The message given to `cancel`.
     #[must_use]
     pub fn message(&self) -> Option<&str> {
-        self.message.as_deref()
+        self.message.as_ref().map(|message| &***message)
     }
 }
 
@@ -305,3 +308,32 @@ impl fmt::Display for Panicked {
 }
 
 impl std::error::Error for Panicked {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What an await gives fits into two registers, and a task that gives nothing is as large as its coroutine.
+    #[test]
+    fn an_error_is_two_words_and_a_result_no_more() {
+        assert_eq!(size_of::<TaskError>(), 16);
+        assert_eq!(size_of::<std::task::Poll<Result<(), TaskError>>>(), 16);
+        assert_eq!(size_of::<std::task::Poll<Result<u64, TaskError>>>(), 16);
+    }
+
+    /// The error that was wrapped is found, at whatever depth, and its source is its own.
+    #[test]
+    fn a_shared_error_is_the_one_it_was_made_of() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("outer")]
+        struct Outer(#[source] io::Error);
+
+        let error = TaskError::failed(Outer(io::Error::other("inner")));
+        let TaskError::Failed(shared) = error.clone() else { panic!("not failed: {error}") };
+        assert!(shared.downcast_ref::<Outer>().is_some());
+        for shown in [&error as &dyn std::error::Error, &shared] {
+            assert_eq!(shown.to_string(), "outer");
+            assert_eq!(shown.source().unwrap().to_string(), "inner");
+        }
+    }
+}

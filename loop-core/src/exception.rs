@@ -9,12 +9,12 @@ use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::Arc;
 
 use crate::error::Panicked;
 use crate::event_loop::EventLoop;
 use crate::handle::Handle;
 use crate::inner::Inner;
+use crate::shared_error::SharedError;
 use crate::task::TaskRef;
 
 /// What was reported, and by whom (asyncio: the exception handler's `context` dictionary).
@@ -24,7 +24,7 @@ pub struct ExceptionContext {
     /// What happened, in words.
     pub message: Option<Cow<'static, str>>,
     /// The error or the caught panic ([`Panicked`]).
-    pub exception: Option<Arc<dyn std::error::Error + Send + Sync>>,
+    pub exception: Option<SharedError>,
     /// The task concerned.
     pub task: Option<TaskRef>,
     /// The callback concerned.
@@ -42,7 +42,7 @@ impl ExceptionContext {
     /// With an error.
     #[must_use]
     pub fn exception(mut self, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        self.exception = Some(Arc::from(error.into()));
+        self.exception = Some(SharedError::new(error));
         self
     }
 

@@ -7,10 +7,10 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::error::{Cancelled, TaskError};
+use crate::shared_error::SharedError;
 
 /// Why an `emit` failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -21,7 +21,7 @@ pub enum Thrown {
     GeneratorExit,
     /// The error given to `athrow`.
     #[error(transparent)]
-    Error(Arc<dyn std::error::Error + Send + Sync>),
+    Error(SharedError),
     /// The yielder was taken out of its generator's body, where nobody waits for a value.
     #[error("emit outside of the generator's own body")]
     Outside,

@@ -34,12 +34,12 @@ mod step;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
 
 use crate::error::Result;
+use crate::shared_error::SharedError;
 use body::Owner;
 pub use channel::{Emit, GeneratorOutput, Thrown, Yielder};
 pub(crate) use registry::Registry;
@@ -111,7 +111,7 @@ impl<T, S> AsyncGenerator<T, S> {
     ///
     /// Those of `asend`.
     pub fn athrow(&self, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Anext<T, S> {
-        Anext(Step::new(&self.owner, Mode::Throw(Some(Arc::from(error.into())))))
+        Anext(Step::new(&self.owner, Mode::Throw(Some(SharedError::new(error)))))
     }
 
     /// Ends the generator and waits for its clean-up (Python: `aclose`). One that was never stepped, or has ended, needs

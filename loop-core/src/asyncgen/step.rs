@@ -6,18 +6,18 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::body::{Owner, State};
 use super::channel::Thrown;
 use crate::cancellation;
 use crate::error::{Cancelled, Error, Result, TaskError};
+use crate::shared_error::SharedError;
 
 pub(super) enum Mode<S> {
     Next(Option<S>),
     Send(Option<S>),
-    Throw(Option<Arc<dyn std::error::Error + Send + Sync>>),
+    Throw(Option<SharedError>),
     Close,
     /// By the loop: requests to cancel do not reach the body.
     Finalise,

@@ -16,11 +16,10 @@ use std::mem::ManuallyDrop;
 use std::panic::Location;
 use std::pin::Pin;
 use std::ptr::NonNull;
-use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
 use crate::context::Snapshot;
-use crate::error::TaskError;
+use crate::error::{Cancelled, TaskError};
 use crate::memory::{self, Room};
 use crate::remote::{Node, NodeVTable};
 use crate::shared::Shared;
@@ -54,7 +53,8 @@ pub(crate) struct Header {
 #[derive(Default)]
 pub(crate) struct Extras {
     pub(crate) name: Option<String>,
-    pub(crate) message: Option<Arc<str>>,
+    /// The standing cancellation request, which may have a message.
+    pub(crate) request: Cancelled,
     pub(crate) failure: Option<TaskError>,
     /// Cancellation requests that were not taken back, where they are many.
     pub(crate) cancelling: u32,

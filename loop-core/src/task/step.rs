@@ -323,10 +323,7 @@ impl Header {
 
     /// The standing request as an error.
     pub(crate) fn cancellation(&self) -> Cancelled {
-        match self.look_at_extras(|extras| extras.message.clone()) {
-            Some(message) => Cancelled::with_message(message),
-            None => Cancelled::new(),
-        }
+        self.look_at_extras(|extras| Some(extras.request.clone())).unwrap_or_default()
     }
 
     /// The error that the task ends with of its own accord.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use crate::context::Context;
 use crate::done::DoneCallback;
-use crate::error::{Result, TaskError};
+use crate::error::{Cancelled, Result, TaskError};
 use crate::event_loop::EventLoop;
 use crate::exception::Finally;
 use crate::inner::Inner;
@@ -102,7 +102,7 @@ impl TaskRef {
         }
         header.set_cancelling(header.cancelling().saturating_add(1));
         if message.is_some() || header.has_extras() {
-            header.with_extras(|extras| extras.message = message.map(Into::into));
+            header.with_extras(|extras| extras.request = message.map_or_else(Cancelled::new, Cancelled::with_message));
         }
         local.set(Flag::Cancel);
         if local.has(Flag::Running) {
