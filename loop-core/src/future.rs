@@ -305,7 +305,7 @@ impl<T: 'static> LoopFuture<T> {
 
     #[inline]
     fn tell(&self) -> Result<()> {
-        if self.cell.waiters.is_crowd() {
+        if !self.cell.waiters.is_plain() {
             return self.tell_crowd();
         }
         self.cell.waiters.notify_plainly(&self.cell.inner);

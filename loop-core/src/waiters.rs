@@ -5,11 +5,13 @@
 //! which is why it has no borrow flag ([`Waiters::crowd`]).
 //!
 //! Nearly always it is one task of this thread that waits. So a list is one word, and that task is all there is in it; whoever
-//! else comes gets a crowd in memory of its own. Invariants:
+//! else comes gets a crowd in memory of its own. And where something else that few have is to be kept, the word says that the
+//! list lies elsewhere, before that thing ([`Waiters::keep_beside`]), which so needs no word where it is not. Invariants:
 //!
 //! * a task that is alone in the word has the id [`CallbackId::ALONE`], also when a crowd comes about; nobody else has it, as
 //!   a list that told everyone, or let go of everyone, is one that nobody waits for again;
-//! * a crowd is never empty but for those that left, and is in the order of its ids.
+//! * a crowd is never empty but for those that left, and is in the order of its ids;
+//! * a list that lies elsewhere does not say that of itself, and comes back before its owner goes.
 
 use std::cell::Cell;
 use std::num::NonZeroU64;
@@ -70,13 +72,21 @@ enum List {
     Crowd(Box<Crowd>),
 }
 
-/// A [`List`]: null, or a pointer to a task; or, as its last bits say, to a crowd; or the run during which everyone was told.
+/// A [`List`]: null, or a pointer to a task; or, as its last bits say, to a crowd; or the run during which everyone was told. Or
+/// a pointer to where the list is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(transparent)]
 struct Word(*mut ());
 
 #[derive(Default)]
 pub(crate) struct Waiters(Cell<Word>);
+
+/// A list that lies elsewhere, and what it lies there for.
+#[repr(C)]
+struct Elsewhere<X> {
+    list: Waiters,
+    beside: X,
+}
 
 /// One await's place among the waiters: none until it suspends. Whoever has one gives it back with
 /// [`Waiters::leave`] when it goes: a future that outlives many who waited for it keeps none of them.
@@ -124,6 +134,7 @@ impl Default for Word {
 impl Word {
     const CROWD: usize = 1;
     const TOLD: usize = 2;
+    const ELSEWHERE: usize = 3;
     const TAGS: u32 = 2;
 
     fn task(task: LocalWaker) -> Self {
@@ -132,6 +143,10 @@ impl Word {
 
     fn crowd(crowd: Box<Crowd>) -> Self {
         Self(Box::into_raw(crowd).cast::<()>().map_addr(|address| address | Self::CROWD))
+    }
+
+    fn elsewhere<X>(place: Box<Elsewhere<X>>) -> Self {
+        Self(Box::into_raw(place).cast::<()>().map_addr(|address| address | Self::ELSEWHERE))
     }
 
     fn told(run: u64) -> Self {
@@ -167,6 +182,12 @@ impl Word {
         (self.tag() == Self::CROWD).then(|| self.0.map_addr(|address| address & !Self::CROWD).cast())
     }
 
+    /// Also a pointer to the list there, which comes first.
+    #[inline(always)]
+    fn as_elsewhere<X>(self) -> Option<*mut Elsewhere<X>> {
+        (self.tag() == Self::ELSEWHERE).then(|| self.0.map_addr(|address| address & !Self::ELSEWHERE).cast())
+    }
+
     /// # Safety
     ///
     /// The word is the caller's, who has taken it out, and is used once.
@@ -179,6 +200,54 @@ impl Word {
                 None => List::Nobody,
             }
         }
+    }
+}
+
+/// Where a list is.
+impl Waiters {
+    #[inline(always)]
+    fn list(&self) -> &Self {
+        match self.0.get().as_elsewhere::<()>() {
+            // SAFETY: it stays there until `take_beside`, which needs to be alone.
+            Some(place) => unsafe { &(*place).list },
+            None => self,
+        }
+    }
+
+    /// Has the list lie before this: in memory of their own.
+    pub(crate) fn keep_beside<X>(&self, beside: X) {
+        debug_assert!(!self.is_elsewhere());
+        let place = Box::new(Elsewhere { list: Self(Cell::new(self.0.take())), beside });
+        self.0.set(Word::elsewhere(place));
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        self.0.get().tag() == Word::ELSEWHERE
+    }
+
+    /// What is kept beside the list.
+    ///
+    /// # Safety
+    ///
+    /// If anything is kept, it is of this type. It is not taken while it is looked at.
+    #[inline]
+    pub(crate) unsafe fn beside<X>(&self) -> Option<&X> {
+        // SAFETY: the caller's.
+        self.0.get().as_elsewhere::<X>().map(|place| unsafe { &(*place).beside })
+    }
+
+    /// Takes it out. The list lies here again.
+    ///
+    /// # Safety
+    ///
+    /// If anything is kept, it is of this type. Nobody looks at it, or at the list.
+    pub(crate) unsafe fn take_beside<X>(&self) -> Option<X> {
+        let place = self.0.get().as_elsewhere::<X>()?;
+        // SAFETY: the caller's; from a box, and not pointed to any more from here on.
+        let place = unsafe { Box::from_raw(place) };
+        self.0.set(place.list.0.take());
+        Some(place.beside)
     }
 }
 
@@ -199,6 +268,9 @@ impl Waiters {
 
     #[inline(never)]
     fn wait_among(&self, place: &Place, waker: &Waker) {
+        if self.is_elsewhere() {
+            return self.list().wait(place, waker);
+        }
         let word = self.0.get();
         if place.get() == Some(CallbackId::ALONE) && word.as_task().is_some_and(|task| task.is_of(waker)) {
             return;
@@ -238,6 +310,7 @@ impl Waiters {
 
     /// The crowd, which comes about if there is none: of whom was alone, or, for the caller to add to, of nobody.
     fn crowd<R>(&self, f: impl FnOnce(&mut Crowd) -> R) -> R {
+        debug_assert!(!self.is_elsewhere());
         let crowd = self.0.get().as_crowd().unwrap_or_else(|| {
             let mut crowd = Box::<Crowd>::default();
             // SAFETY: taken out here.
@@ -262,39 +335,40 @@ impl Waiters {
     }
 
     pub(crate) fn add_callback(&self, id: CallbackId, handle: Rc<dyn Done>) {
-        self.crowd(|crowd| crowd.entries.push(Entry { id, waiter: Waiter::Callback(handle) }));
+        self.list().crowd(|crowd| crowd.entries.push(Entry { id, waiter: Waiter::Callback(handle) }));
     }
 
     /// Takes a callback, or whoever else has this number, off; false where it is gone already.
     #[inline(never)]
     pub(crate) fn remove_callback(&self, id: CallbackId) -> bool {
-        let word = self.0.get();
+        let list = self.list();
+        let word = list.0.get();
         if word.is_task() {
             if id == CallbackId::ALONE {
-                self.clear();
+                list.clear();
             }
             return id == CallbackId::ALONE;
         }
         if word.as_crowd().is_none() {
             return false;
         }
-        let (removed, is_over) = self.crowd(|crowd| (crowd.remove(id), crowd.entries.is_empty()));
+        let (removed, is_over) = list.crowd(|crowd| (crowd.remove(id), crowd.entries.is_empty()));
         if is_over {
-            self.clear();
+            list.clear();
         }
         removed.is_some()
     }
 
-    /// Whether there may be others than one task of this thread.
+    /// Whether there is nobody, or one task of this thread, without a look anywhere else.
     #[inline(always)]
-    pub(crate) fn is_crowd(&self) -> bool {
-        self.0.get().tag() == Word::CROWD
+    pub(crate) fn is_plain(&self) -> bool {
+        !matches!(self.0.get().tag(), Word::CROWD | Word::ELSEWHERE)
     }
 
-    /// Tells everyone, where there is no crowd: of nobody's code anything runs here.
+    /// Tells everyone, where the list is plain: of nobody's code anything runs here.
     #[inline(always)]
     pub(crate) fn notify_plainly(&self, inner: &Inner) {
-        debug_assert!(!self.is_crowd());
+        debug_assert!(self.is_plain());
         let word = self.0.replace(Word::told_during_run_of(inner));
         if word.is_task() {
             // SAFETY: taken out.
@@ -306,7 +380,7 @@ impl Waiters {
     /// that the loop, being closed, could not take.
     #[inline]
     pub(crate) fn notify(&self, finally: &mut Finally<'_>, bind: impl Fn(&dyn Done)) -> bool {
-        let word = self.0.replace(Word::told_during_run_of(finally.inner));
+        let word = self.list().0.replace(Word::told_during_run_of(finally.inner));
         if !word.holds_any() {
             return true;
         }
@@ -323,7 +397,7 @@ impl Waiters {
 
     /// The numbers of the tasks that wait, as far as they are known.
     pub(crate) fn awaiters(&self) -> Vec<u64> {
-        let word = self.0.get();
+        let word = self.list().0.get();
         if let Some(task) = word.as_task() {
             return vec![task.id()];
         }
@@ -340,19 +414,19 @@ impl Waiters {
 
     /// Whether everyone was told during this run.
     pub(crate) fn told_in(&self, run: u64) -> bool {
-        self.0.get() == Word::told(run)
+        self.list().0.get() == Word::told(run)
     }
 
     /// Whether there is anyone to let go of.
     #[inline]
     pub(crate) fn holds_any(&self) -> bool {
-        self.0.get().holds_any()
+        self.list().0.get().holds_any()
     }
 
     /// Lets go of everyone, untold.
     pub(crate) fn clear(&self) {
         // SAFETY: taken out.
-        drop(unsafe { self.0.take().into_list() });
+        drop(unsafe { self.list().0.take().into_list() });
     }
 }
 
@@ -360,7 +434,8 @@ impl Waiters {
 impl Drop for Waiters {
     #[inline]
     fn drop(&mut self) {
-        if self.holds_any() {
+        debug_assert!(!self.is_elsewhere(), "what is kept beside a list is taken out before");
+        if self.0.get().holds_any() {
             self.clear();
         }
     }
@@ -448,14 +523,22 @@ mod tests {
 
     #[derive(Debug, Clone)]
     enum Step {
-        Wait { place: usize, waker: usize },
-        Leave { place: usize },
+        Wait {
+            place: usize,
+            waker: usize,
+        },
+        Leave {
+            place: usize,
+        },
+        /// Something is kept beside the list, or not any more.
+        Move,
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         let step = prop_oneof![
             2 => (0..4_usize, 0..3_usize).prop_map(|(place, waker)| Step::Wait { place, waker }),
             1 => (0..4_usize).prop_map(|place| Step::Leave { place }),
+            1 => Just(Step::Move),
         ];
         proptest::collection::vec(step, 0..30)
     }
@@ -463,7 +546,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// Whoever waits is in the list once, in the order in which they came, with the waker that they gave last.
+        /// Whoever waits is in the list once, in the order in which they came, with the waker that they gave last; wherever
+        /// the list is.
         #[test]
         fn those_who_wait_are_those_who_came_and_did_not_leave(steps in steps()) {
             let lp = EventLoop::new(Box::new(VirtualBackend::new()));
@@ -485,11 +569,20 @@ mod tests {
                         waiters.leave(&places[place]);
                         model.retain(|(who, _)| *who != place);
                     }
+                    // SAFETY: strings only are kept, and nobody looks.
+                    Step::Move if waiters.is_elsewhere() => unsafe {
+                        prop_assert!(!waiters.is_plain());
+                        prop_assert_eq!(waiters.beside::<String>().map(String::len), Some(4));
+                        prop_assert_eq!(waiters.take_beside(), Some(String::from("kept")));
+                    },
+                    Step::Move => waiters.keep_beside(String::from("kept")),
                 }
                 prop_assert_eq!(waiters.awaiters(), model.iter().map(|(_, id)| *id).collect::<Vec<_>>());
                 prop_assert_eq!(waiters.holds_any(), !model.is_empty());
                 prop_assert!(!waiters.told_in(0) && !waiters.told_in(1));
             }
+            // SAFETY: as above.
+            drop(unsafe { waiters.take_beside::<String>() });
             drop(waiters);
             drop(wakers);
             lp.close().unwrap();

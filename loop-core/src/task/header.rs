@@ -18,8 +18,7 @@ use std::pin::Pin;
 use std::ptr::NonNull;
 use std::task::{Context as TaskContext, Poll};
 
-use crate::context::Snapshot;
-use crate::error::{Cancelled, TaskError};
+use crate::error::TaskError;
 use crate::memory::{self, Room};
 use crate::remote::{Node, NodeVTable};
 use crate::shared::Shared;
@@ -38,32 +37,15 @@ pub(crate) struct Header {
     pub(crate) local: Local,
     /// Held by an anchor.
     pub(crate) shared: *const Shared,
-    pub(crate) extras: Cell<Option<Box<Extras>>>,
+    /// Those who wait for it, and its extras.
+    pub(crate) waiters: Waiters,
     // Up to here is what a step looks at: 48 bytes.
     /// Neighbours in the loop's list of unfinished tasks.
     pub(crate) previous: Cell<Option<TaskPtr>>,
     pub(crate) next: Cell<Option<TaskPtr>>,
     pub(crate) id: Cell<u64>,
-    pub(crate) waiters: Waiters,
     /// Where it was created.
     pub(crate) source: &'static Location<'static>,
-}
-
-/// What few tasks have.
-#[derive(Default)]
-pub(crate) struct Extras {
-    pub(crate) name: Option<String>,
-    /// The standing cancellation request, which may have a message.
-    pub(crate) request: Cancelled,
-    pub(crate) failure: Option<TaskError>,
-    /// Cancellation requests that were not taken back, where they are many.
-    pub(crate) cancelling: u32,
-    /// The context between two steps.
-    pub(crate) context: Snapshot,
-    /// A context that the task shares with others, instead.
-    pub(crate) shared_context: Option<crate::context::Context>,
-    /// Entered for each step, where somebody was interested when the task was made.
-    pub(crate) span: Option<tracing::Span>,
 }
 
 /// What can be done with a task without knowing its type, on the loop's thread only.
@@ -152,11 +134,10 @@ impl<F: Future> TaskCell<F> {
                 state: State::new(),
                 local,
                 shared,
-                extras: Cell::new(None),
+                waiters: Waiters::default(),
                 previous: Cell::new(None),
                 next: Cell::new(None),
                 id: Cell::new(id),
-                waiters: Waiters::default(),
                 source,
             },
             stage: UnsafeCell::new(Stage { coroutine: ManuallyDrop::new(coroutine()) }),
@@ -310,8 +291,8 @@ mod tests {
     use crate::{EventLoop, TaskError, testing::VirtualBackend};
 
     #[test]
-    fn a_header_is_eleven_words() {
-        assert_eq!(size_of::<super::Header>(), 88);
+    fn a_header_is_ten_words() {
+        assert_eq!(size_of::<super::Header>(), 80);
     }
 
     /// For Miri: a task whose holders were made on one side and given up on the other for so long that the counts have no room

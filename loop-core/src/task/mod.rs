@@ -2,6 +2,7 @@
 //!
 //! * `state` — what other threads touch: holders, and the way to the loop;
 //! * `local` — what the loop's own thread knows: flags and counts;
+//! * `extras` — what few tasks have;
 //! * `header` — a task in memory, one allocation, header and coroutine together;
 //! * `waker` — how a task is woken, from here and from elsewhere;
 //! * `step` — one poll, and how a task ends;
@@ -19,6 +20,7 @@
 
 mod cancel;
 mod dump;
+mod extras;
 mod factory;
 mod fail;
 mod header;

@@ -4,6 +4,8 @@
 //! it then: otherwise a task pays the look at one static, and its steps nothing. Its fields are `id`, `name` (where it was
 //! given one), `coroutine` (the type) and `source` (where the task was made). Its parent is the span that was current.
 
+use std::rc::Rc;
+
 use tracing::field::{Empty, display};
 use tracing::level_filters::LevelFilter;
 use tracing::span::EnteredSpan;
@@ -35,7 +37,7 @@ impl Header {
             source = %self.source,
         );
         if !span.is_disabled() {
-            self.with_extras(|extras| extras.span = Some(span));
+            self.with_extras(|extras| extras.span = Some(Rc::new(span)));
             self.local.set(Flag::Traced);
         }
     }
@@ -44,7 +46,8 @@ impl Header {
     #[cold]
     pub(super) fn enter_span(&self) -> Option<Box<EnteredSpan>> {
         let span = self.look_at_extras(|extras| extras.span.clone());
-        span.map(|span| Box::new(span.entered()))
+        // Cloned while nothing is borrowed: a subscriber is anybody's code.
+        span.map(|span| Box::new((*span).clone().entered()))
     }
 
     /// The task was given a name.

@@ -11,10 +11,10 @@ use std::rc::Rc;
 use tracing::span::EnteredSpan;
 
 use crate::context::{self, Snapshot};
-use crate::error::{Cancelled, Panicked, TaskError};
+use crate::error::{Panicked, TaskError};
 use crate::exception::{ExceptionContext, Finally, is_fatal};
 use crate::inner::Inner;
-use crate::task::header::{Extras, Header, TaskPtr};
+use crate::task::header::{Header, TaskPtr};
 use crate::task::local::Flag;
 use crate::task::{Scheduled, TaskRef};
 
@@ -163,7 +163,7 @@ impl Inner {
         // SAFETY: the loop's hold, which is given up at the end.
         let header = unsafe { task.as_ref() };
         let local = &header.local;
-        if local.handles.get() == 0 || header.waiters.is_crowd() {
+        if local.handles.get() == 0 || !header.waiters.is_plain() {
             return self.finish(task, None);
         }
         // SAFETY: held, and listed until it ends, which it does once.
@@ -248,7 +248,7 @@ impl Inner {
             finally.run(|| header.waiters.clear(), message);
         }
         if header.has_extras() {
-            finally.run(|| drop(header.extras.take()), message);
+            finally.run(|| drop(header.take_extras()), message);
         }
     }
 }
@@ -284,71 +284,5 @@ impl Header {
     /// Whether there is anything that is to be dropped on the loop's thread.
     pub(crate) fn holds_any(&self) -> bool {
         !self.local.is_empty() || self.waiters.holds_any() || self.has_extras()
-    }
-
-    #[inline]
-    pub(crate) fn has_extras(&self) -> bool {
-        let extras = self.extras.take();
-        let has = extras.is_some();
-        self.extras.set(extras);
-        has
-    }
-
-    /// Looks into the extras, if there are any. Nothing may be dropped meanwhile, and nobody else's code run.
-    pub(crate) fn look_at_extras<R>(&self, look: impl FnOnce(&mut Extras) -> Option<R>) -> Option<R> {
-        let mut extras = self.extras.take();
-        let found = extras.as_deref_mut().and_then(look);
-        self.extras.set(extras);
-        found
-    }
-
-    /// The context for the step that begins.
-    #[inline(never)]
-    fn take_context(&self) -> Snapshot {
-        self.look_at_extras(|extras| match &extras.shared_context {
-            Some(context) => context.to_snapshot(),
-            None => extras.context.take(),
-        })
-    }
-
-    /// The context that the step left behind.
-    #[inline(never)]
-    fn keep_context(&self, after: Snapshot) {
-        let old = self.with_extras(|extras| match &extras.shared_context {
-            Some(context) => context.replace_snapshot(after),
-            None => std::mem::replace(&mut extras.context, after),
-        });
-        drop(old);
-    }
-
-    /// The standing request as an error.
-    pub(crate) fn cancellation(&self) -> Cancelled {
-        self.look_at_extras(|extras| Some(extras.request.clone())).unwrap_or_default()
-    }
-
-    /// The error that the task ends with of its own accord.
-    fn failure(&self) -> TaskError {
-        self.local.clear(Flag::Failing);
-        self.look_at_extras(|extras| extras.failure.take()).unwrap_or(TaskError::Abandoned)
-    }
-
-    pub(crate) fn with_extras<R>(&self, f: impl FnOnce(&mut Extras) -> R) -> R {
-        self.local.set(Flag::Extras);
-        let mut extras = self.extras.take().unwrap_or_default();
-        let result = f(&mut extras);
-        self.extras.set(Some(extras));
-        result
-    }
-
-    /// The context that the task's next step runs in.
-    pub(crate) fn context(&self) -> context::Context {
-        if let Some(context) = self.look_at_extras(|extras| extras.shared_context.clone()) {
-            return context;
-        }
-        if self.local.has(Flag::Running) {
-            // In its own step, the task's values are the current ones.
-            return context::Context::copy();
-        }
-        context::Context::from_snapshot(self.look_at_extras(|extras| extras.context.clone()))
     }
 }

@@ -245,7 +245,7 @@ impl TaskRef {
             // SAFETY: held until below, and this is its thread.
             unsafe { (header.vtable().replace)(self.task, None) };
             header.waiters.clear();
-            drop(header.extras.take());
+            drop(header.take_extras());
         }
         // SAFETY: as above; a fatal panic goes on only after that.
         unsafe { super::release_local(self.task) };
