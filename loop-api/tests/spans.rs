@@ -5,11 +5,11 @@ mod loops;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 
-use loop_api::{LoopError, TaskOptions, catch_cancelled, create_task, create_task_with, yield_now};
+use loop_api::{LoopError, TaskOptions, catch_cancelled, create_task, create_task_with, current_task, yield_now};
 use loops::virtual_loop;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Subscriber};
+use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
@@ -119,4 +119,42 @@ fn nobody_who_wants_no_spans_gets_any() {
         lines(LevelFilter::DEBUG),
         ["first step", "the other one", "the other one again", "clean-up", "the main one", "outside"]
     );
+}
+
+/// Names the current task whenever its span is cloned, as it is for each step.
+struct Namer;
+
+impl Subscriber for Namer {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "loop_core::task"
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn clone_span(&self, id: &Id) -> Id {
+        if let Ok(Some(task)) = current_task() {
+            task.set_name("named by the subscriber");
+        }
+        id.clone()
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn event(&self, _: &Event<'_>) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+#[test]
+fn a_subscriber_may_name_the_task_whose_span_it_is_given() {
+    tracing::subscriber::with_default(Namer, || {
+        let (event_loop, _) = virtual_loop();
+        let task = event_loop.create_task(yield_now()).unwrap();
+        event_loop.run_until_complete(async { (&task).await }).unwrap().unwrap();
+        assert_eq!(task.name(), "named by the subscriber");
+        drop(task);
+        event_loop.close().unwrap();
+    });
 }

@@ -1,7 +1,8 @@
 //! The loop's clock, and waits that end on the microsecond.
 //!
 //! mio waits in whole milliseconds. Registrations and wake-ups stay mio's, but the wait itself is one
-//! `epoll_pwait2` on mio's epoll, whose timeout is in nanoseconds and costs no system call of its own. Kernels
+//! `epoll_pwait2` on mio's epoll, whose timeout is in nanoseconds and costs no system call of its own; or `epoll_wait`,
+//! where there is no time to tell the kernel (which fetches one from memory for 95 ns, zero too). Kernels
 //! before 5.11, and sandboxes that refuse it, get a timerfd in the set and mio's own poll; it is armed only when
 //! the deadline changes.
 //!
@@ -79,7 +80,7 @@ impl Sleeper {
     /// Probes once whether the kernel waits in nanoseconds.
     pub(crate) fn new(mio: &mio::Poll, timer: Token) -> io::Result<Self> {
         let mut probe = vec![libc::epoll_event { events: 0, u64: 0 }; ROOM];
-        match epoll_pwait2(mio.as_raw_fd(), &mut probe, Some(Duration::ZERO)) {
+        match epoll_pwait2(mio.as_raw_fd(), &mut probe, Duration::ZERO) {
             Ok(_) => {
                 let means = Means::Nanoseconds { events: probe, alarms: Alarms::default() };
                 Ok(Self { means, slack: Slack::Untouched })
@@ -134,13 +135,15 @@ fn precise(
 ) -> io::Result<()> {
     let epoll = mio.as_raw_fd();
     let count = match until {
-        Until::Now => epoll_pwait2(epoll, events, Some(Duration::ZERO))?,
-        Until::Event => epoll_pwait2(epoll, events, None)?,
-        Until::Clock(deadline) if alarms.covers(deadline) && deadline > now() => epoll_pwait2(epoll, events, None)?,
+        Until::Now => epoll_wait(epoll, events, NOT_AT_ALL)?,
+        Until::Event => epoll_wait(epoll, events, WITHOUT_END)?,
+        Until::Clock(deadline) if alarms.covers(deadline) && deadline > now() => {
+            epoll_wait(epoll, events, WITHOUT_END)?
+        }
         Until::Clock(deadline) => loop {
             let left = deadline.saturating_sub(now());
             let early = if left > LONG { (left / 200).min(MOST_SLACK) } else { Duration::ZERO };
-            let count = epoll_pwait2(epoll, events, Some(left - early))?;
+            let count = epoll_pwait2(epoll, events, left - early)?;
             if count > 0 || left.is_zero() || now() >= deadline {
                 break count;
             }
@@ -182,24 +185,39 @@ pub(crate) fn timespec(duration: Duration) -> Timespec {
     Timespec { tv_sec: duration.as_secs().min(FOREVER) as i64, tv_nsec: duration.subsec_nanos().into() }
 }
 
-/// `None` waits without end.
-fn epoll_pwait2(epoll: RawFd, events: &mut [libc::epoll_event], timeout: Option<Duration>) -> io::Result<usize> {
-    let timeout = timeout.map(timespec);
-    let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-    // SAFETY: the kernel writes at most `events.len()` events to `events`, which is borrowed for the call, and
-    // reads one timespec of 64-bit fields or none, and no signal mask. By number: libcs before 2.35 have no name.
-    let count = unsafe {
+const NOT_AT_ALL: libc::c_int = 0;
+const WITHOUT_END: libc::c_int = -1;
+
+/// The timeout is in milliseconds.
+fn epoll_wait(epoll: RawFd, events: &mut [libc::epoll_event], timeout: libc::c_int) -> io::Result<usize> {
+    // SAFETY: the kernel writes at most that many events to `events`, which is borrowed for the call.
+    counted(unsafe { libc::epoll_wait(epoll, events.as_mut_ptr(), room(events), timeout) }.into())
+}
+
+fn epoll_pwait2(epoll: RawFd, events: &mut [libc::epoll_event], timeout: Duration) -> io::Result<usize> {
+    let timeout = timespec(timeout);
+    // SAFETY: as above, and it reads one timespec of 64-bit fields, and no signal mask. By number: libcs before 2.35
+    // have no name.
+    counted(unsafe {
         libc::syscall(
             libc::SYS_epoll_pwait2,
             epoll,
             events.as_mut_ptr(),
-            libc::c_int::try_from(events.len()).unwrap_or(libc::c_int::MAX),
-            timeout,
+            room(events),
+            std::ptr::from_ref(&timeout),
             std::ptr::null::<libc::sigset_t>(),
             0_usize,
         )
-    };
-    usize::try_from(count).map_err(|_| io::Error::last_os_error())
+    })
+}
+
+fn room(events: &[libc::epoll_event]) -> libc::c_int {
+    libc::c_int::try_from(events.len()).unwrap_or(libc::c_int::MAX)
+}
+
+/// How many events a call gave.
+fn counted(result: libc::c_long) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
 }
 
 impl Slack {

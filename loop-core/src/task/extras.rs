@@ -105,3 +105,81 @@ impl Header {
         self.look_at_extras(|extras| extras.failure.take()).unwrap_or(TaskError::Abandoned)
     }
 }
+
+#[cfg(all(test, feature = "testing", not(loom)))]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+    use std::time::Duration;
+
+    use crate::testing::VirtualBackend;
+    use crate::{ContextVar, EventLoop, LoopTask};
+
+    /// For Miri: extras come before those who wait, among them or behind them. Nobody is forgotten, whether the task ends or
+    /// its loop does.
+    #[test]
+    fn who_waits_for_a_task_is_told_wherever_the_list_lies() {
+        let lp = EventLoop::new(Box::new(VirtualBackend::new()));
+        let pass = || lp.run_until_complete(lp.sleep_for(Duration::ZERO)).unwrap();
+        for named_behind in 0..4 {
+            let told = Rc::new(Cell::new(0));
+            let gate = lp.create_future::<()>();
+            let task: LoopTask<()> = lp
+                .create_task({
+                    let gate = gate.clone();
+                    async move { gate.await.unwrap() }
+                })
+                .unwrap();
+            for number in 0..4 {
+                pass();
+                if number == named_behind {
+                    task.set_name("named");
+                }
+                let count = {
+                    let told = Rc::clone(&told);
+                    move || told.set(told.get() + 1)
+                };
+                if number == 2 {
+                    task.add_done_callback(move |_| count());
+                } else {
+                    let task = task.clone();
+                    drop(lp.create_task(async move { (&task).await.map(|()| count()) }).unwrap());
+                }
+            }
+            pass();
+            if named_behind == 3 {
+                break;
+            }
+            gate.set_result(()).unwrap();
+            pass();
+            pass();
+            assert_eq!((told.get(), task.name().as_str()), (4, "named"));
+        }
+        lp.close().unwrap();
+    }
+
+    /// For Miri: the value of a context that only a task has goes with the task, on its thread.
+    #[test]
+    fn a_tasks_values_go_with_it() {
+        thread_local!(static VAR: ContextVar<Rc<()>> = ContextVar::new("var"));
+        let lp = EventLoop::new(Box::new(VirtualBackend::new()));
+        let value = Rc::new(());
+        let task = lp
+            .create_task({
+                let value = Rc::clone(&value);
+                async move {
+                    VAR.with(|var| drop(var.set(value)));
+                    std::future::pending::<()>().await;
+                }
+            })
+            .unwrap();
+        lp.run_until_complete(lp.sleep_for(Duration::ZERO)).unwrap();
+        assert_eq!(Rc::strong_count(&value), 2);
+        task.cancel();
+        lp.run_until_complete(lp.sleep_for(Duration::ZERO)).unwrap();
+        assert!(task.cancelled());
+        drop(task);
+        assert_eq!(Rc::strong_count(&value), 1);
+        lp.close().unwrap();
+    }
+}
