@@ -112,9 +112,9 @@ pub use streams::{
 pub use sync::{Barrier, BoundedSemaphore, Condition, Event, Lock, LockGuard, Semaphore, SemaphorePermit};
 pub use tasks::{
     AsCompleted, Carry, Gather, GatherOutcomes, GroupError, Limited, NextCompleted, ReturnWhen, Shield, TaskGroup,
-    Timeout, TimeoutFuture, TryGather, YieldNow, all_tasks, as_completed, create_task, create_task_with, current_task,
-    gather, gather_outcomes, shield, sleep, timeout, timeout_at, to_thread, to_thread_with, try_gather, wait, wait_for,
-    yield_now,
+    Timeout, TimeoutFuture, TryGather, YieldNow, all_tasks, as_completed, create_future, create_task, create_task_with,
+    current_task, gather, gather_outcomes, shield, sleep, timeout, timeout_at, to_thread, to_thread_with, try_gather,
+    wait, wait_for, yield_now,
 };
 
 /// The README's programs compile, and those that end by themselves run.

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake};
 
-use loop_api::{ContextVar, Error, EventLoop, LoopError, LoopFuture, TaskError, TaskRef};
+use loop_api::{ContextVar, Error, EventLoop, LoopError, LoopFuture, TaskError, TaskRef, create_future};
 use loops::{Alive, Log, Mine, collect_reports, messages, new_loop, one_pass, quiet_panic};
 
 fn failed(text: &'static str) -> TaskError {
@@ -25,6 +25,17 @@ fn a_new_future_is_pending_and_knows_its_loop() {
     assert_eq!(future.get_loop(), lp);
     lp.close().unwrap();
     assert!(!lp.create_future::<u32>().done(), "also of a closed loop (LIFE-31)");
+}
+
+/// FUT-01, of the loop that runs.
+#[test]
+fn a_future_may_be_made_of_whichever_loop_runs() {
+    let lp = new_loop();
+    let future = lp.run_until_complete(async { create_future::<u32>() }).unwrap().unwrap();
+    assert_eq!(future.get_loop(), lp);
+    let made_at = (file!(), line!() - 2);
+    assert!(format!("{future:?}").contains(&format!("{}:{}:", made_at.0, made_at.1)), "{future:?}");
+    assert!(matches!(create_future::<u32>(), Err(LoopError::NoRunningLoop)));
 }
 
 /// FUT-02.

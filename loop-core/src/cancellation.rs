@@ -22,7 +22,7 @@ use std::thread::panicking;
 use crate::error::Cancelled;
 use crate::inner::Inner;
 use crate::running::with_running;
-use crate::task::{Flag, Header};
+use crate::task::{Flag, Header, TaskPtr};
 
 pub(crate) fn with_current<R>(f: impl FnOnce(&Header) -> R) -> Option<R> {
     with_running(|running| {
@@ -33,11 +33,11 @@ pub(crate) fn with_current<R>(f: impl FnOnce(&Header) -> R) -> Option<R> {
 }
 
 impl Inner {
-    /// Whether a request stands in the current task, if only for its next step.
+    /// The current task, unless a request stands in it, if only for its next step.
     #[inline(always)]
-    pub(crate) fn is_being_cancelled(&self) -> bool {
+    pub(crate) fn current_task_left_alone(&self) -> Option<TaskPtr> {
         // SAFETY: the current task is held by the loop for its step.
-        self.current_task.get().is_some_and(|task| unsafe { task.as_ref() }.local.has(Flag::Cancel))
+        self.current_task.get().filter(|task| !unsafe { task.as_ref() }.local.has(Flag::Cancel))
     }
 
     /// Whether a request stands in the current task that awaits are to act on in this step.

@@ -8,6 +8,7 @@ use std::alloc::Layout;
 use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::ptr::NonNull;
 
@@ -128,20 +129,26 @@ impl<T: ?Sized> Counted<T> {
     #[inline(never)]
     unsafe fn end(&mut self) {
         /// Gives the memory up also where the value's destructor unwinds.
-        struct Block(NonNull<u8>, Layout, bool);
-        impl Drop for Block {
-            #[inline]
+        struct Block<T: ?Sized>(NonNull<Place<ManuallyDrop<T>>>);
+        impl<T: ?Sized> Drop for Block<T> {
+            #[inline(always)]
             fn drop(&mut self) {
-                // SAFETY: of this layout, from where it says, once; the value is gone.
+                // SAFETY: the place is there until it is given up, once, to where it says it is from; the value is gone.
                 unsafe {
-                    if self.2 { memory::free_apart(self.0, self.1) } else { memory::free(self.0, Room::new(self.1)) }
+                    let (memory, place) = (self.0.cast(), self.0.as_ref());
+                    let layout = Layout::for_value(place);
+                    if place.count.get() & APART != 0 {
+                        memory::free_apart(memory, layout);
+                    } else {
+                        memory::free(memory, Room::new(layout));
+                    }
                 };
             }
         }
-        let is_apart = self.place().count.get() & APART != 0;
-        let _block = Block(self.place.cast(), Layout::for_value(self.place()), is_apart);
+        // SAFETY: a pointer to the same place, whose value is as large in whatever it is wrapped.
+        let mut block = Block(unsafe { NonNull::new_unchecked(self.place.as_ptr() as *mut Place<ManuallyDrop<T>>) });
         // SAFETY: the caller's.
-        unsafe { (&raw mut (*self.place.as_ptr()).value).drop_in_place() };
+        unsafe { ManuallyDrop::drop(&mut block.0.as_mut().value) };
     }
 }
 

@@ -238,7 +238,19 @@ impl EventLoop {
     #[must_use]
     #[track_caller]
     pub fn create_future<T: 'static>(&self) -> LoopFuture<T> {
-        LoopFuture::new(&self.inner)
+        LoopFuture::new(&self.inner, Location::caller())
+    }
+
+    /// [`create_future`](Self::create_future) of the loop that runs in this thread (asyncio: `Future()`).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoRunningLoop`](crate::Error::NoRunningLoop).
+    #[track_caller]
+    #[inline]
+    pub fn create_future_here<T: 'static>() -> Result<LoopFuture<T>> {
+        let source = Location::caller();
+        with_running(|running| running.map(|inner| LoopFuture::new(inner, source))).ok_or_else(|| Error::NoRunningLoop)
     }
 
     /// The task whose step runs now, none in a plain callback (asyncio: `current_task`).

@@ -68,6 +68,7 @@ pub(crate) struct Inner {
     pub(crate) debug: Cell<bool>,
     pub(crate) slow_callback: Cell<Duration>,
     pub(crate) running: Cell<bool>,
+    /// How many runs began, and how many ended: an odd number while one is under way.
     pub(crate) runs: Cell<u64>,
     pub(crate) passes: Cell<u64>,
     pub(crate) owners: Cell<usize>,
@@ -171,13 +172,9 @@ impl Inner {
         }
     }
 
-    pub(crate) fn is_running(&self) -> bool {
-        self.running.get()
-    }
-
-    /// The number of the run that is, or is to come.
+    /// Of the run that is, or is to come.
     pub(crate) fn run_ticket(&self) -> u64 {
-        self.runs.get()
+        self.runs.get() | 1
     }
 
     /// Runs the next entry, if there is one.
@@ -395,6 +392,7 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     pub(crate) fn begin(inner: &'a Rc<Inner>) -> Self {
         inner.running.set(true);
+        inner.runs.set(inner.runs.get() + 1);
         inner.shared.running.store(true, Ordering::Release);
         inner.pace.reset();
         inner.quiet.set(false);

@@ -73,9 +73,14 @@ impl Room {
     }
 }
 
-/// The layout of a class's blocks.
+/// The size of a class's blocks.
+const fn size(class: usize) -> usize {
+    class * STEP + LEAST
+}
+
+/// Their layout.
 const fn block(class: usize) -> Layout {
-    match Layout::from_size_align(class * STEP + LEAST, ALIGN) {
+    match Layout::from_size_align(size(class), ALIGN) {
         Ok(layout) => layout,
         Err(_) => panic!("a class is small"),
     }
@@ -102,7 +107,7 @@ pub(crate) fn allocate<T>() -> NonNull<T> {
 #[inline]
 pub(crate) unsafe fn free(memory: NonNull<u8>, room: Room) {
     // SAFETY: a block of this class, and the caller's.
-    if room.class == CLASSES || unsafe { !BLOCKS.with(|blocks| blocks.keep(room.class, memory.cast())) } {
+    if room.class >= CLASSES || unsafe { !BLOCKS.with(|blocks| blocks.keep(room.class, memory.cast())) } {
         // SAFETY: the caller's.
         unsafe { give_up(memory, room) };
     }
@@ -161,7 +166,7 @@ impl Blocks {
         let first = self.lists[class].get()?;
         // SAFETY: a block that is kept holds its successor, and is this thread's.
         self.lists[class].set(unsafe { first.as_ref() }.next);
-        self.left.set(self.left.get() + block(class).size());
+        self.left.set(self.left.get() + size(class));
         Some(first)
     }
 
@@ -172,7 +177,7 @@ impl Blocks {
     /// A block of this class that is nobody's.
     #[inline]
     unsafe fn keep(&self, class: usize, memory: NonNull<Free>) -> bool {
-        let size = block(class).size();
+        let size = size(class);
         if self.left.get() < size {
             return false;
         }

@@ -187,17 +187,24 @@ impl Drop for Anchor {
 ///
 /// That of [`Shared::release_anchors`].
 pub(crate) unsafe fn drop_anchor(shared: *const Shared) {
-    // SAFETY: the anchor keeps it alive.
-    let own = unsafe { (*shared).is_own_thread() };
-    if own {
-        // SAFETY: as above; on its own thread, a loop that is not null is alive.
-        if let Some(inner) = unsafe { (*shared).local().as_ref() } {
-            inner.anchors.give_back();
-            return;
+    // SAFETY: the anchor keeps it alive, and is the caller's.
+    unsafe { if (*shared).is_own_thread() { drop_local_anchor(shared) } else { Shared::release_anchors(shared, 1) } }
+}
+
+/// The same on the loop's thread.
+///
+/// # Safety
+///
+/// That of [`Shared::release_anchors`], and this is the loop's thread.
+#[inline]
+pub(crate) unsafe fn drop_local_anchor(shared: *const Shared) {
+    // SAFETY: the anchor keeps it alive, and is the caller's; on its own thread, a loop that is not null is alive.
+    unsafe {
+        match (*shared).local().as_ref() {
+            Some(inner) => inner.anchors.give_back(),
+            None => Shared::release_anchors(shared, 1),
         }
     }
-    // SAFETY: the caller's anchor.
-    unsafe { Shared::release_anchors(shared, 1) };
 }
 
 /// Where a local loop is wanted as an `Rc`.

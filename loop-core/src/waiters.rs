@@ -25,7 +25,7 @@ use crate::done::Done;
 use crate::exception::{ExceptionContext, Finally};
 use crate::inner::Inner;
 use crate::ready::Ready;
-use crate::task::LocalWaker;
+use crate::task::{LocalWaker, TaskPtr};
 
 /// Names one `add_done_callback`, for `remove_done_callback`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,8 +72,8 @@ enum List {
     Crowd(Box<Crowd>),
 }
 
-/// A [`List`]: null, or a pointer to a task; or, as its last bits say, to a crowd; or the run during which everyone was told. Or
-/// a pointer to where the list is.
+/// A [`List`]: null, or a pointer to a task; or, as its last bits say, to a crowd; or when everyone was told. Or a pointer to where
+/// the list is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(transparent)]
 struct Word(*mut ());
@@ -153,9 +153,10 @@ impl Word {
         Self(ptr::without_provenance_mut((run as usize) << Self::TAGS | Self::TOLD))
     }
 
-    /// Everyone is told now.
-    fn told_during_run_of(inner: &Inner) -> Self {
-        if inner.is_running() { Self::told(inner.run_ticket()) } else { Self::default() }
+    /// Everyone is told now: during the run whose ticket this is, or between runs, when it is no run's.
+    #[inline(always)]
+    fn told_now(inner: &Inner) -> Self {
+        Self::told(inner.runs.get())
     }
 
     fn tag(self) -> usize {
@@ -172,9 +173,9 @@ impl Word {
         self.is_task().then(|| unsafe { &*ptr::from_ref(&self.0).cast() })
     }
 
-    /// Whether there is anyone.
+    /// Whether it stands for anything that is to be let go of.
     #[inline]
-    fn holds_any(self) -> bool {
+    fn owns_any(self) -> bool {
         self.tag() != Self::TOLD && !self.0.is_null()
     }
 
@@ -253,30 +254,43 @@ impl Waiters {
 
 impl Waiters {
     /// Has the waker woken. An await that polls again keeps its place.
-    #[inline]
-    pub(crate) fn wait(&self, place: &Place, waker: &Waker) {
-        // Nearly always it is the first to wait, for the first time, in a task of this thread.
-        if self.0.get() == Word::default()
-            && place.0.get() == 0
-            && let Some(task) = LocalWaker::of(waker)
-        {
-            place.0.set(CallbackId::ALONE.0.get());
-            return self.0.set(Word::task(task));
-        }
-        self.wait_among(place, waker);
-    }
-
     #[inline(never)]
-    fn wait_among(&self, place: &Place, waker: &Waker) {
+    pub(crate) fn wait(&self, place: &Place, waker: &Waker) {
         if self.is_elsewhere() {
             return self.list().wait(place, waker);
         }
+        if !self.wait_alone(place, || LocalWaker::of(waker)) {
+            self.wait_among(place, waker);
+        }
+    }
+
+    /// The same in the step of this task: nearly always the waker is the task's own, and this is the first to wait, for the
+    /// first time.
+    #[inline(always)]
+    pub(crate) fn wait_in_task(&self, place: &Place, waker: &Waker, current: TaskPtr) {
+        if !self.wait_alone(place, || LocalWaker::of_current(waker, current)) {
+            self.wait(place, waker);
+        }
+    }
+
+    #[inline(always)]
+    fn wait_alone(&self, place: &Place, task: impl FnOnce() -> Option<LocalWaker>) -> bool {
+        if self.0.get() != Word::default() || place.0.get() != 0 {
+            return false;
+        }
+        let Some(task) = task() else { return false };
+        place.0.set(CallbackId::ALONE.0.get());
+        self.0.set(Word::task(task));
+        true
+    }
+
+    fn wait_among(&self, place: &Place, waker: &Waker) {
         let word = self.0.get();
         if place.get() == Some(CallbackId::ALONE) && word.as_task().is_some_and(|task| task.is_of(waker)) {
             return;
         }
         if let Some(id) = place.get() {
-            let waits = word.holds_any().then(|| {
+            let waits = word.owns_any().then(|| {
                 self.crowd(|crowd| {
                     crowd.find(id).map(|entry| match &entry.waiter {
                         Waiter::Task(task) => task.is_of(waker),
@@ -359,19 +373,19 @@ impl Waiters {
         removed.is_some()
     }
 
-    /// Whether there is nobody, or one task of this thread, without a look anywhere else.
+    /// Whether there is nobody yet, or one task of this thread, without a look anywhere else.
     #[inline(always)]
     pub(crate) fn is_plain(&self) -> bool {
-        !matches!(self.0.get().tag(), Word::CROWD | Word::ELSEWHERE)
+        self.0.get().tag() == 0
     }
 
     /// Tells everyone, where the list is plain: of nobody's code anything runs here.
     #[inline(always)]
     pub(crate) fn notify_plainly(&self, inner: &Inner) {
         debug_assert!(self.is_plain());
-        let word = self.0.replace(Word::told_during_run_of(inner));
-        if word.is_task() {
-            // SAFETY: taken out.
+        let word = self.0.replace(Word::told_now(inner));
+        if !word.0.is_null() {
+            // SAFETY: taken out; of what is plain, nothing else.
             unsafe { LocalWaker::from_raw(word.0) }.wake();
         }
     }
@@ -380,8 +394,8 @@ impl Waiters {
     /// that the loop, being closed, could not take.
     #[inline]
     pub(crate) fn notify(&self, finally: &mut Finally<'_>, bind: impl Fn(&dyn Done)) -> bool {
-        let word = self.list().0.replace(Word::told_during_run_of(finally.inner));
-        if !word.holds_any() {
+        let word = self.list().0.replace(Word::told_now(finally.inner));
+        if !word.owns_any() {
             return true;
         }
         // SAFETY: taken out.
@@ -420,7 +434,13 @@ impl Waiters {
     /// Whether there is anyone to let go of.
     #[inline]
     pub(crate) fn holds_any(&self) -> bool {
-        self.list().0.get().holds_any()
+        self.list().0.get().owns_any()
+    }
+
+    /// Whether there is anyone to let go of, or anything beside the list.
+    #[inline]
+    pub(crate) fn owns_any(&self) -> bool {
+        self.0.get().owns_any()
     }
 
     /// Lets go of everyone, untold.
@@ -435,7 +455,7 @@ impl Drop for Waiters {
     #[inline]
     fn drop(&mut self) {
         debug_assert!(!self.is_elsewhere(), "what is kept beside a list is taken out before");
-        if self.0.get().holds_any() {
+        if self.0.get().owns_any() {
             self.clear();
         }
     }

@@ -17,7 +17,7 @@ mod timeout;
 mod to_thread;
 mod wait;
 
-use loop_core::{EventLoop, LoopTask, Result, TaskOptions, TaskRef};
+use loop_core::{EventLoop, LoopFuture, LoopTask, Result, TaskOptions, TaskRef};
 
 use crate::policy::get_running_loop;
 
@@ -52,6 +52,27 @@ where
     F: Future + 'static,
 {
     EventLoop::create_task_here(coroutine)
+}
+
+/// Makes a pending future of the running loop (asyncio: `Future()`).
+///
+/// ```
+/// loop_api::run(async {
+///     let answer = loop_api::create_future()?;
+///     answer.set_result(42)?;
+///     assert_eq!(answer.await?, 42);
+///     Ok::<_, loop_api::Error>(())
+/// })??;
+/// # Ok::<(), loop_api::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// [`LoopError::NoRunningLoop`](crate::LoopError::NoRunningLoop) outside of a loop.
+#[track_caller]
+#[inline]
+pub fn create_future<T: 'static>() -> Result<LoopFuture<T>> {
+    EventLoop::create_future_here()
 }
 
 /// [`create_task`] with options: a name, a context, an eager start.

@@ -1,4 +1,5 @@
-//! The unfinished tasks of a loop: a list through the tasks themselves, in the order of creation.
+//! The unfinished tasks of a loop: a list through the tasks themselves, in the order of creation. The links of a task that is not
+//! in it mean nothing.
 
 use std::cell::Cell;
 
@@ -58,7 +59,7 @@ impl TaskList {
         // SAFETY: the caller's; neighbours are listed, hence alive.
         unsafe {
             let header = task.as_ref();
-            let (previous, next) = (header.previous.take(), header.next.take());
+            let (previous, next) = (header.previous.get(), header.next.get());
             match previous {
                 Some(previous) => previous.as_ref().next.set(next),
                 None => self.first.set(next),

@@ -17,9 +17,9 @@ use crate::inner::Inner;
 use crate::probe;
 use crate::running::with_running;
 use crate::task::TaskRef;
-use crate::task::header::Header;
+use crate::task::header::{Header, TaskPtr};
 use crate::task::local::Flag;
-use crate::waiters::{CallbackId, Place};
+use crate::waiters::{CallbackId, Place, Waiters};
 
 /// asyncio's `Task`: a [`Future`] that drives a coroutine.
 ///
@@ -132,15 +132,13 @@ impl<T> LoopTask<T> {
     /// the same loop awaits this one, and is not being cancelled.
     #[inline(always)]
     fn poll_next(&self, place: &Place, context: &TaskContext<'_>) -> Next {
-        let is_plain = with_running(|running| running.is_some_and(|inner| self.is_awaited_plainly(inner)));
-        if !is_plain {
-            return self.poll_specially(place, context);
-        }
-        self.take_or_wait(place, context)
+        let awaiting = with_running(|running| running.and_then(|inner| self.awaited_plainly(inner)));
+        let Some(awaiting) = awaiting else { return self.poll_specially(place, context) };
+        self.take_or_wait(|waiters| waiters.wait_in_task(place, context.waker(), awaiting))
     }
 
     #[inline(always)]
-    fn take_or_wait(&self, place: &Place, context: &TaskContext<'_>) -> Next {
+    fn take_or_wait(&self, wait: impl FnOnce(&Waiters)) -> Next {
         let header = self.task.header();
         if header.local.has(Flag::Done) {
             return Next::Take;
@@ -148,7 +146,7 @@ impl<T> LoopTask<T> {
         if header.local.has(Flag::Orphaned) {
             return Next::Refuse(Refusal::Abandoned);
         }
-        header.waiters.wait(place, context.waker());
+        wait(&header.waiters);
         Next::Wait
     }
 
@@ -173,7 +171,7 @@ impl<T> LoopTask<T> {
             place.mark();
             self.task.cancel_with(request.message());
         }
-        self.take_or_wait(place, context)
+        self.take_or_wait(|waiters| waiters.wait(place, context.waker()))
     }
 
     /// What an await gives of the outcome.
@@ -202,15 +200,13 @@ impl<T> LoopTask<T> {
         Poll::Ready(Err(error))
     }
 
-    /// Whether a task of this loop, other than this one, polls now, and is not asked to end.
+    /// The task that polls now, where it is one of this loop, other than this one, and not asked to end.
     #[inline(always)]
-    fn is_awaited_plainly(&self, running: &Inner) -> bool {
-        let Some(current) = running.current_task.get() else { return false };
-        // SAFETY: the current task is held by the loop for its step.
-        let current_is_left_alone = !unsafe { current.as_ref() }.local.has(Flag::Cancel);
-        current_is_left_alone
-            && current != self.task.as_ptr()
-            && std::ptr::eq(std::sync::Arc::as_ptr(&running.shared), self.task.header().shared)
+    fn awaited_plainly(&self, running: &Inner) -> Option<TaskPtr> {
+        let current = running.current_task_left_alone()?;
+        let is_plain = current != self.task.as_ptr()
+            && std::ptr::eq(std::sync::Arc::as_ptr(&running.shared), self.task.header().shared);
+        is_plain.then_some(current)
     }
 
     /// Why the task that polls now cannot await this one.

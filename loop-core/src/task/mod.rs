@@ -138,11 +138,24 @@ pub(crate) unsafe fn hold(task: TaskPtr) {
 pub(crate) unsafe fn hold_local(task: TaskPtr) {
     // SAFETY: the caller's.
     let header = unsafe { task.as_ref() };
-    let local = &header.local;
-    if local.has(Flag::Merged) {
+    if header.local.has(Flag::Merged) {
         return header.state.hold();
     }
-    if !local.hold() {
+    // SAFETY: the caller's, and the loop holds it.
+    unsafe { hold_running(task) };
+}
+
+/// One hold more, of a task that its loop holds, as it does for a step.
+///
+/// # Safety
+///
+/// As said, and this is its loop's thread.
+#[inline(always)]
+unsafe fn hold_running(task: TaskPtr) {
+    // SAFETY: the caller's.
+    let header = unsafe { task.as_ref() };
+    debug_assert!(!header.local.has(Flag::Merged));
+    if !header.local.hold() {
         hand_over(header, 1);
     }
 }
@@ -187,7 +200,7 @@ pub(crate) unsafe fn release_local(task: TaskPtr) {
                 hand_over(header, -1);
             }
         } else if header.state.release() {
-            free(task);
+            free_local(task);
         }
     }
 }
@@ -207,7 +220,7 @@ pub(crate) unsafe fn let_go(task: TaskPtr) {
         // Handles stay, and together are one.
         let stay = i32::from(local.handles.get() > 0);
         if header.state.merge(local.counted() - 1, stay) {
-            free(task);
+            free_local(task);
         }
     }
 }
@@ -219,6 +232,19 @@ unsafe fn free(task: TaskPtr) {
     // SAFETY: the caller's; the anchor is the task's, which uses it no more.
     unsafe {
         shared::drop_anchor(task.as_ref().shared);
+        Header::free(task);
+    }
+}
+
+/// The same on the loop's thread.
+///
+/// # Safety
+///
+/// As said.
+unsafe fn free_local(task: TaskPtr) {
+    // SAFETY: the caller's; the anchor is the task's, which uses it no more.
+    unsafe {
+        shared::drop_local_anchor(task.as_ref().shared);
         Header::free(task);
     }
 }

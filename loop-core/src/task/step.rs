@@ -283,6 +283,6 @@ impl Scoped {
 impl Header {
     /// Whether there is anything that is to be dropped on the loop's thread.
     pub(crate) fn holds_any(&self) -> bool {
-        !self.local.is_empty() || self.waiters.holds_any() || self.has_extras()
+        !self.local.is_empty() || self.waiters.owns_any()
     }
 }

@@ -48,6 +48,17 @@ impl LocalWaker {
         Some(Self(task))
     }
 
+    /// The same where it is the task whose step runs, as it nearly always is.
+    #[inline(always)]
+    pub(crate) fn of_current(waker: &Waker, current: TaskPtr) -> Option<Self> {
+        let is_its_own = std::ptr::eq(waker.vtable(), &raw const VTABLE) && waker.data() == current.as_ptr().cast();
+        is_its_own.then(|| {
+            // SAFETY: held by the loop for its step.
+            unsafe { super::hold_running(current) };
+            Self(current)
+        })
+    }
+
     /// Whether the waker wakes this very task.
     pub(crate) fn is_of(&self, waker: &Waker) -> bool {
         task_of(waker) == Some(self.0)

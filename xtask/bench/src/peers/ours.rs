@@ -90,7 +90,7 @@ impl<B: On> Runtime for Ours<B> {
     }
 
     fn oneshot<T: 'static>() -> (impl FnOnce(T) + 'static, impl Future<Output = T> + 'static) {
-        let future: LoopFuture<T> = loop_api::get_running_loop().expect("a loop runs here").create_future();
+        let future: LoopFuture<T> = loop_api::create_future().expect("a loop runs here");
         let receiver = future.clone();
         let send = move |value| future.set_result(value).expect("the future is pending");
         (send, joined(receiver))

@@ -1,12 +1,10 @@
-//! Futures of the loop: a result that somebody sets and anybody awaits (asyncio: `Future`).
+//! [`LoopFuture`]: a result that somebody sets and anybody awaits (asyncio: `Future`).
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::fmt;
 use std::future::IntoFuture;
-use std::mem::ManuallyDrop;
 use std::panic::Location;
 use std::pin::Pin;
-use std::ptr::NonNull;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 
@@ -18,6 +16,8 @@ use crate::done::DoneCallback;
 use crate::error::{Cancelled, Error, Result, TaskError};
 use crate::event_loop::EventLoop;
 use crate::exception::{ExceptionContext, Finally};
+use crate::future::Future;
+use crate::future::state::{Outcome, State};
 use crate::future_ref::FutureRef;
 use crate::inner::Inner;
 use crate::probe;
@@ -25,81 +25,12 @@ use crate::ready::Ready;
 use crate::running::with_running;
 use crate::waiters::{CallbackId, Place, Waiters};
 
-/// asyncio's future, also a [`std::future::Future`].
-///
-/// [`LoopFuture`] and [`LoopTask`](crate::LoopTask) implement it.
-pub trait Future: std::future::Future<Output = Result<<Self as Future>::Value, TaskError>> {
-    /// What it gives.
-    type Value;
-
-    /// Whether it has an outcome: a value, an error or a cancellation.
-    fn done(&self) -> bool;
-
-    /// Whether its outcome is a cancellation.
-    fn cancelled(&self) -> bool;
-
-    /// Cancels it; false where it is done already.
-    fn cancel(&self) -> bool {
-        self.cancel_with(None)
-    }
-
-    /// Cancels it with a message; false where it is done already.
-    fn cancel_with(&self, message: Option<&str>) -> bool;
-
-    /// A clone of the value, any number of times.
-    ///
-    /// # Errors
-    ///
-    /// [`TaskError::NotReady`] while it is pending; its own error where it has one.
-    fn result(&self) -> Result<Self::Value, TaskError>
-    where
-        Self::Value: Clone;
-
-    /// Its error, or none where it has a value.
-    ///
-    /// # Errors
-    ///
-    /// [`TaskError::NotReady`] while it is pending; [`TaskError::Cancelled`] where it was cancelled.
-    fn exception(&self) -> Result<Option<TaskError>, TaskError>;
-
-    /// Gives it its value.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InvalidState`] where it is done already, or is a task; [`Error::Closed`] where it has callbacks and
-    /// its loop is closed: the value is set then all the same.
-    fn set_result(&self, value: Self::Value) -> Result<()>;
-
-    /// Gives it an error.
-    ///
-    /// # Errors
-    ///
-    /// As for [`set_result`](Future::set_result).
-    fn set_exception(&self, error: TaskError) -> Result<()>;
-
-    /// Calls a function with it when it is done, through the ready queue, in the context that is current now.
-    fn add_done_callback(&self, function: Box<dyn FnOnce(&Self)>) -> CallbackId;
-
-    /// Takes a callback off; true where it was still there.
-    fn remove_done_callback(&self, id: CallbackId) -> bool;
-
-    /// The loop it belongs to, unless that is gone.
-    fn get_loop(&self) -> Option<EventLoop>;
-}
-
-enum State<T> {
-    Pending,
-    Value(T),
-    Taken,
-    Error(TaskError),
-}
-
-struct FutureCell<T> {
+pub(super) struct FutureCell<T> {
     inner: Rc<Inner>,
-    state: RefCell<State<T>>,
+    outcome: Outcome<T>,
     waiters: Waiters,
     /// Another thread's work for it, until that is delivered.
-    thread: Cell<Option<ConcurrentFuture<T>>>,
+    pub(super) thread: Cell<Option<ConcurrentFuture<T>>>,
     /// Somebody looked at the outcome: a failure is not reported as never retrieved.
     retrieved: Cell<bool>,
     source: &'static Location<'static>,
@@ -112,34 +43,27 @@ struct FutureCell<T> {
 ///
 /// Cancelling a task that awaits it cancels the future too, as in asyncio.
 pub struct LoopFuture<T> {
-    cell: Counted<FutureCell<T>>,
+    pub(super) cell: Counted<FutureCell<T>>,
     /// Where this handle's await waits, once it has suspended.
-    place: Place,
+    pub(super) place: Place,
 }
 
 impl<T: 'static> LoopFuture<T> {
-    #[track_caller]
-    pub(crate) fn new(inner: &Rc<Inner>) -> Self {
-        Self::with(inner, None)
+    pub(crate) fn new(inner: &Rc<Inner>, source: &'static Location<'static>) -> Self {
+        Self::with(inner, None, source)
     }
 
     /// One that waits for another thread's: it is told by what [`waiting`](Self::waiting) gives.
     #[track_caller]
     pub(crate) fn of_thread(inner: &Rc<Inner>, thread: ConcurrentFuture<T>) -> Self {
-        Self::with(inner, Some(thread))
+        Self::with(inner, Some(thread), Location::caller())
     }
 
-    pub(crate) fn waiting(&self) -> Waiting {
-        Waiting { cell: self.cell.clone().into_raw(), end: FutureCell::<T>::end }
-    }
-
-    #[track_caller]
-    fn with(inner: &Rc<Inner>, thread: Option<ConcurrentFuture<T>>) -> Self {
-        let source = Location::caller();
+    fn with(inner: &Rc<Inner>, thread: Option<ConcurrentFuture<T>>, source: &'static Location<'static>) -> Self {
         let is_apart = thread.is_some();
         let make = || FutureCell {
             inner: Rc::clone(inner),
-            state: RefCell::new(State::Pending),
+            outcome: Outcome::pending(),
             waiters: Waiters::default(),
             thread: Cell::new(thread),
             retrieved: Cell::new(false),
@@ -153,13 +77,13 @@ impl<T: 'static> LoopFuture<T> {
     /// Whether it has an outcome: a value, an error or a cancellation.
     #[must_use]
     pub fn done(&self) -> bool {
-        !matches!(*self.cell.state.borrow(), State::Pending)
+        !self.cell.outcome.is_pending()
     }
 
     /// Whether its outcome is a cancellation.
     #[must_use]
     pub fn cancelled(&self) -> bool {
-        matches!(*self.cell.state.borrow(), State::Error(TaskError::Cancelled(_)))
+        self.cell.outcome.is_cancelled()
     }
 
     /// Whether two handles stand for the same future.
@@ -180,16 +104,16 @@ impl<T: 'static> LoopFuture<T> {
     ///
     /// [`TaskError::NotReady`] while it is pending; [`TaskError::Cancelled`] where it was cancelled.
     pub fn exception(&self) -> Result<Option<TaskError>, TaskError> {
-        let state = self.cell.state.borrow();
-        match &*state {
-            State::Pending => return Err(TaskError::NotReady),
-            State::Error(error @ TaskError::Cancelled(_)) => return Err(error.clone()),
-            _ => self.cell.retrieved.set(true),
+        if !self.done() {
+            return Err(TaskError::NotReady);
         }
-        Ok(match &*state {
-            State::Error(error) => Some(error.clone()),
-            _ => None,
-        })
+        match self.cell.outcome.error() {
+            Some(error @ TaskError::Cancelled(_)) => Err(error),
+            other => {
+                self.cell.retrieved.set(true);
+                Ok(other)
+            }
+        }
     }
 
     /// A clone of the value, any number of times.
@@ -202,18 +126,18 @@ impl<T: 'static> LoopFuture<T> {
     where
         T: Clone,
     {
-        // Not cloned while borrowed: a clone is user code, which may look at this future.
+        // Taken out meanwhile: a clone is user code, which may look at this future.
         struct PutBack<'a, T>(&'a FutureCell<T>, State<T>);
         impl<T> Drop for PutBack<'_, T> {
             fn drop(&mut self) {
-                self.0.state.replace(std::mem::replace(&mut self.1, State::Taken));
+                self.0.outcome.replace(std::mem::replace(&mut self.1, State::Taken));
             }
         }
         if !self.done() {
             return Err(TaskError::NotReady);
         }
         self.cell.retrieved.set(true);
-        match &PutBack(&self.cell, self.cell.state.replace(State::Taken)).1 {
+        match &PutBack(&self.cell, self.cell.outcome.replace(State::Taken)).1 {
             State::Value(value) => Ok(value.clone()),
             State::Error(error) => Err(error.clone()),
             State::Pending | State::Taken => Err(TaskError::Taken),
@@ -227,26 +151,26 @@ impl<T: 'static> LoopFuture<T> {
     /// As for [`result`](Self::result).
     #[inline(always)]
     pub fn take_result(&self) -> Result<T, TaskError> {
-        let mut state = self.cell.state.borrow_mut();
-        if !matches!(*state, State::Value(_)) {
-            return Err(self.no_value(&state));
-        }
-        self.cell.retrieved.set(true);
-        match std::mem::replace(&mut *state, State::Taken) {
-            State::Value(value) => Ok(value),
-            _ => Err(TaskError::Taken),
+        match self.cell.outcome.take_value() {
+            Some(value) => {
+                self.cell.retrieved.set(true);
+                Ok(value)
+            }
+            None => Err(self.no_value()),
         }
     }
 
     #[cold]
-    fn no_value(&self, state: &State<T>) -> TaskError {
-        match state {
-            State::Pending => TaskError::NotReady,
-            State::Error(error) => {
+    fn no_value(&self) -> TaskError {
+        if !self.done() {
+            return TaskError::NotReady;
+        }
+        match self.cell.outcome.error() {
+            Some(error) => {
                 self.cell.retrieved.set(true);
-                error.clone()
+                error
             }
-            State::Value(_) | State::Taken => TaskError::Taken,
+            None => TaskError::Taken,
         }
     }
 
@@ -258,7 +182,7 @@ impl<T: 'static> LoopFuture<T> {
     /// callbacks and its loop is closed: the value is set then all the same.
     #[inline]
     pub fn set_result(&self, value: T) -> Result<()> {
-        self.complete(|state| *state = State::Value(value))
+        self.complete(State::Value(value))
     }
 
     /// Gives it an error.
@@ -268,7 +192,7 @@ impl<T: 'static> LoopFuture<T> {
     /// As for [`set_result`](Self::set_result).
     pub fn set_exception(&self, error: impl Into<TaskError>) -> Result<()> {
         let error = error.into();
-        self.complete(|state| *state = State::Error(error))
+        self.complete(State::Error(error))
     }
 
     /// Cancels it; false where it is done already.
@@ -284,7 +208,7 @@ impl<T: 'static> LoopFuture<T> {
         }
         let cancelled = message.map_or_else(Cancelled::new, Cancelled::with_message);
         // A closed loop cannot run the callbacks; the state is set all the same.
-        let _ = self.complete(|state| *state = State::Error(TaskError::Cancelled(cancelled)));
+        let _ = self.complete(State::Error(TaskError::Cancelled(cancelled)));
         if let Some(thread) = self.cell.thread.take() {
             // It stays, for what comes of it to be dropped here.
             self.cell.thread.set(Some(thread.clone()));
@@ -293,18 +217,13 @@ impl<T: 'static> LoopFuture<T> {
         true
     }
 
-    /// The outcome is written where it belongs: it is not to be copied.
-    #[inline]
-    fn complete(&self, write: impl FnOnce(&mut State<T>)) -> Result<()> {
+    /// A part of whoever completes it, so that the outcome is made where it belongs. Nearly always one task of the loop waits.
+    #[inline(always)]
+    fn complete(&self, outcome: State<T>) -> Result<()> {
         if self.done() {
             return Err(Error::InvalidState("the future is done already"));
         }
-        write(&mut self.cell.state.borrow_mut());
-        self.tell()
-    }
-
-    #[inline]
-    fn tell(&self) -> Result<()> {
+        self.cell.outcome.fill(outcome);
         if !self.cell.waiters.is_plain() {
             return self.tell_crowd();
         }
@@ -324,14 +243,13 @@ impl<T: 'static> LoopFuture<T> {
     /// loop runs, and the task that awaits is not being cancelled.
     #[inline(always)]
     fn poll_next(&self, place: &Place, context: &TaskContext<'_>) -> Next {
-        let is_plain = with_running(|running| {
-            running.is_some_and(|inner| Rc::ptr_eq(inner, &self.cell.inner) && !inner.is_being_cancelled())
+        let current = with_running(|running| {
+            let inner = running.filter(|inner| Rc::ptr_eq(inner, &self.cell.inner))?;
+            inner.current_task_left_alone()
         });
-        if !is_plain {
-            return self.poll_specially(place, context);
-        }
+        let Some(current) = current else { return self.poll_specially(place, context) };
         if !self.done() {
-            self.cell.waiters.wait(place, context.waker());
+            self.cell.waiters.wait_in_task(place, context.waker(), current);
             return Next::Wait;
         }
         // Whoever waited was told, and has no place any more.
@@ -464,65 +382,12 @@ impl<T> fmt::Debug for LoopFuture<T> {
 
 impl<T> FutureCell<T> {
     fn describe(&self) -> String {
-        let state = match self.state.try_borrow().as_deref() {
-            Ok(State::Pending) => "pending",
-            Ok(State::Error(TaskError::Cancelled(_))) => "cancelled",
-            _ => "finished",
+        let state = match () {
+            () if self.outcome.is_pending() => "pending",
+            () if self.outcome.is_cancelled() => "cancelled",
+            () => "finished",
         };
         format!("<Future {state} created at {}>", self.source)
-    }
-}
-
-/// A future, of whatever, that waits for another thread's work.
-pub(crate) struct Waiting {
-    /// Held.
-    cell: NonNull<()>,
-    /// Lets go of it, after delivering to it if the work is done.
-    end: unsafe fn(NonNull<()>, bool),
-}
-
-impl Waiting {
-    /// The work is done.
-    pub(crate) fn deliver(self) {
-        let this = ManuallyDrop::new(self);
-        // SAFETY: the function is made for the cell, which is held, and let go of once.
-        unsafe { (this.end)(this.cell, true) };
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        // SAFETY: as above.
-        unsafe { (self.end)(self.cell, false) };
-    }
-}
-
-impl<T: 'static> FutureCell<T> {
-    /// # Safety
-    ///
-    /// The pointer is from `Counted::into_raw` of this type, and is not used again.
-    unsafe fn end(cell: NonNull<()>, is_done: bool) {
-        // SAFETY: the caller's.
-        let future = LoopFuture::<T> { cell: unsafe { Counted::from_raw(cell) }, place: Place::default() };
-        if is_done {
-            future.deliver();
-        }
-    }
-}
-
-impl<T: 'static> LoopFuture<T> {
-    fn deliver(self) {
-        let outcome = self.cell.thread.take().and_then(|thread| thread.take_for_loop());
-        // Where it was cancelled meanwhile, the outcome is dropped.
-        let _ = match outcome {
-            Some(Ok(value)) => self.set_result(value),
-            Some(Err(TaskError::Cancelled(cancelled))) => {
-                self.cancel_with(cancelled.message());
-                Ok(())
-            }
-            Some(Err(error)) => self.set_exception(error),
-            None => Ok(()),
-        };
     }
 }
 
@@ -539,10 +404,10 @@ impl<T> FutureCell<T> {
     /// Of an outcome that nobody looked at.
     #[inline(never)]
     fn report_error(&self) {
-        if let State::Error(error) = &*self.state.borrow()
+        if let Some(error) = self.outcome.error()
             && !error.is_cancelled()
         {
-            let context = ExceptionContext::new("Future exception was never retrieved").exception(error.clone());
+            let context = ExceptionContext::new("Future exception was never retrieved").exception(error);
             self.inner.report(&context.detail("future", fmt::from_fn(|f| f.write_str(&self.describe()))));
         }
     }
