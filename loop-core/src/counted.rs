@@ -22,7 +22,10 @@ pub(crate) struct Place<T: ?Sized> {
 }
 
 /// Of the count: the memory is not a block that is used again.
-const APART: usize = 1 << (usize::BITS - 1);
+const APART: usize = 1;
+
+/// One pointer.
+const ONE: usize = 2;
 
 pub(crate) struct Counted<T: ?Sized> {
     place: NonNull<Place<T>>,
@@ -35,7 +38,7 @@ impl<T> Counted<T> {
     pub(crate) fn new_with(make: impl FnOnce() -> T) -> Self {
         let place = memory::allocate::<Place<T>>();
         // SAFETY: memory for it.
-        unsafe { place.write(Place { count: Cell::new(1), value: make() }) };
+        unsafe { place.write(Place { count: Cell::new(ONE), value: make() }) };
         Self { place, owns: PhantomData }
     }
 
@@ -43,7 +46,7 @@ impl<T> Counted<T> {
     pub(crate) fn apart_with(make: impl FnOnce() -> T) -> Self {
         let place = memory::allocate_apart::<Place<T>>();
         // SAFETY: memory for it.
-        unsafe { place.write(Place { count: Cell::new(APART | 1), value: make() }) };
+        unsafe { place.write(Place { count: Cell::new(APART | ONE), value: make() }) };
         Self { place, owns: PhantomData }
     }
 
@@ -101,7 +104,7 @@ impl<T: ?Sized> Clone for Counted<T> {
     #[inline]
     fn clone(&self) -> Self {
         let count = &self.place().count;
-        match count.get().checked_add(1) {
+        match count.get().checked_add(ONE) {
             Some(more) => count.set(more),
             // So many can only come from leaking them in a loop.
             None => std::process::abort(),
@@ -114,8 +117,8 @@ impl<T: ?Sized> Drop for Counted<T> {
     #[inline(always)]
     fn drop(&mut self) {
         let count = &self.place().count;
-        count.set(count.get() - 1);
-        if count.get() & !APART == 0 {
+        count.set(count.get() - ONE);
+        if count.get() < ONE {
             // SAFETY: nobody else points to it any more.
             unsafe { self.end() };
         }

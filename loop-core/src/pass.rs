@@ -48,7 +48,7 @@ impl Inner {
     /// clock, nobody sent anything, and nothing else has come up since [`look_around`](Self::look_around) found it quiet.
     #[inline]
     fn is_quiet(&self) -> bool {
-        self.quiet.get() && !self.ready.is_empty() && !self.pace.look_due() && !self.shared.mailbox.queue.has_nodes()
+        self.quiet.get() && !self.ready.is_empty() && !self.pace.look_due() && self.shared.mailbox.queue.is_empty()
     }
 
     #[inline(never)]

@@ -121,6 +121,12 @@ impl RemoteQueue {
         !head.is_null() && head != Self::closed()
     }
 
+    /// Whether it is open, and nothing is there.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.head.load(Ordering::Acquire).is_null()
+    }
+
     /// Takes everything, oldest first.
     pub(crate) fn take(&self) -> Chain {
         let mut head = self.head.load(Ordering::Acquire);

@@ -224,11 +224,7 @@ impl<T: 'static> LoopFuture<T> {
             return Err(Error::InvalidState("the future is done already"));
         }
         self.cell.outcome.fill(outcome);
-        if !self.cell.waiters.is_plain() {
-            return self.tell_crowd();
-        }
-        self.cell.waiters.notify_plainly(&self.cell.inner);
-        Ok(())
+        if self.cell.waiters.notify_plainly(&self.cell.inner) { Ok(()) } else { self.tell_crowd() }
     }
 
     #[inline(never)]

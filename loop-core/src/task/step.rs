@@ -169,7 +169,8 @@ impl Inner {
         // SAFETY: held, and listed until it ends, which it does once.
         unsafe { self.tasks.unlink(task) };
         local.change([Flag::Listed], [Flag::Done]);
-        header.waiters.notify_plainly(self);
+        let all = header.waiters.notify_plainly(self);
+        debug_assert!(all);
         if !local.has(Flag::Scheduled) {
             // SAFETY: the loop's hold, given up once.
             unsafe { super::let_go(task) };
