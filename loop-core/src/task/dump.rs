@@ -171,7 +171,7 @@ impl Header {
             id: self.id.get(),
             name: self.name(),
             coroutine: (self.vtable().name)(),
-            source: self.source,
+            source: self.source(),
             state,
             cancelling: self.cancelling(),
             waits_for: awaits.into_iter().flatten().collect(),

@@ -5,6 +5,7 @@
 //! destructor of what was in them; they are taken out before the task's memory goes.
 
 use std::cell::RefCell;
+use std::panic::Location;
 use std::rc::Rc;
 
 use crate::context::{Context, Snapshot};
@@ -20,6 +21,10 @@ pub(crate) struct Extras {
     pub(super) failure: Option<TaskError>,
     /// Cancellation requests that were not taken back, where they are many.
     pub(super) cancelling: u32,
+    /// Handles, where they are many: so many times [`MOVED`](super::local::MOVED).
+    handles: u32,
+    /// Where the task was made, if that is far off.
+    pub(super) source: Option<&'static Location<'static>>,
     /// The context between two steps.
     pub(super) context: Snapshot,
     /// A context that the task shares with others, instead.
@@ -57,10 +62,43 @@ impl Header {
         f(&mut self.kept().expect("there are some now").borrow_mut())
     }
 
-    /// For the caller to drop, which runs anybody's code.
-    pub(super) fn take_extras(&self) -> Option<Extras> {
-        // SAFETY: as above.
-        unsafe { self.waiters.take_beside::<Kept>() }.map(RefCell::into_inner)
+    /// Drops the extras, which runs anybody's code. While there are handles, what the task is called stays.
+    pub(super) fn drop_extras(&self) {
+        let extras = match self.local.has_handles() {
+            true => self.look_at_extras(|extras| {
+                let Extras { name, cancelling, handles, source, .. } = extras;
+                let (cancelling, handles, source) = (*cancelling, *handles, *source);
+                let stays = Extras { name: name.take(), cancelling, handles, source, ..Extras::default() };
+                Some(std::mem::replace(extras, stays))
+            }),
+            // SAFETY: as above.
+            false => unsafe { self.waiters.take_beside::<Kept>() }.map(RefCell::into_inner),
+        };
+        drop(extras);
+    }
+
+    /// One handle more, where there are many.
+    #[cold]
+    pub(super) fn add_handle_to_many(&self) {
+        self.with_extras(|extras| {
+            extras.handles = extras.handles.checked_add(1).expect("fewer than 2^47 handles of a task");
+            self.local.give_handles();
+        });
+        let added = self.local.add_handle();
+        debug_assert!(added);
+    }
+
+    /// None of the handles is counted in the header any more. True: there were others, and some of them are now.
+    #[cold]
+    pub(super) fn take_handles_back(&self) -> bool {
+        let taken = self.look_at_extras(|extras| {
+            extras.handles = extras.handles.checked_sub(1)?;
+            Some(())
+        });
+        if taken.is_some() {
+            self.local.take_handles();
+        }
+        taken.is_some()
     }
 
     /// The context for the step that begins.
@@ -155,6 +193,27 @@ mod tests {
             pass();
             assert_eq!((told.get(), task.name().as_str()), (4, "named"));
         }
+        lp.close().unwrap();
+    }
+
+    /// As many as the header has no number for: the task goes with the last of them, and no sooner.
+    #[test]
+    fn a_task_has_as_many_handles_as_anyone_likes() {
+        let lp = EventLoop::new(Box::new(VirtualBackend::new()));
+        let value = Rc::new(());
+        let task = lp.create_task(std::future::ready(Rc::clone(&value))).unwrap();
+        for count in [60_000, 70_000, 200_000] {
+            let handles = vec![task.clone(); count];
+            let (early, late) = handles.split_at(count / 3);
+            assert!(early.iter().chain(late).all(|handle| handle.id() == task.id()));
+        }
+        let mut handles = vec![task; 140_000];
+        lp.run_until_complete(lp.sleep_for(Duration::ZERO)).unwrap();
+        for left in (0..handles.len()).rev() {
+            assert_eq!(Rc::strong_count(&value), 2, "{left}");
+            drop(handles.pop());
+        }
+        assert_eq!(Rc::strong_count(&value), 1);
         lp.close().unwrap();
     }
 

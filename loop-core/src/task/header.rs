@@ -23,6 +23,7 @@ use crate::memory::{self, Room};
 use crate::remote::{Node, NodeVTable};
 use crate::shared::Shared;
 use crate::task::local::{Held, Local};
+use crate::task::source::Source;
 use crate::task::state::State;
 use crate::task::waker;
 use crate::waiters::Waiters;
@@ -35,6 +36,7 @@ pub(crate) struct Header {
     node: Node,
     pub(crate) state: State,
     pub(crate) local: Local,
+    pub(super) source: Source,
     /// Held by an anchor.
     pub(crate) shared: *const Shared,
     /// Those who wait for it, and its extras.
@@ -44,8 +46,6 @@ pub(crate) struct Header {
     pub(crate) previous: Cell<Option<TaskPtr>>,
     pub(crate) next: Cell<Option<TaskPtr>>,
     pub(crate) id: Cell<u64>,
-    /// Where it was created.
-    pub(crate) source: &'static Location<'static>,
 }
 
 /// What can be done with a task without knowing its type, on the loop's thread only.
@@ -127,24 +127,29 @@ impl<F: Future> TaskCell<F> {
         source: &'static Location<'static>,
     ) -> TaskPtr {
         let memory = memory::allocate::<Self>();
+        let vtable: *const TaskVTable = const { &Self::VTABLE };
         let cell = Self {
             header: Header {
                 // SAFETY: a constant, promoted: it lives for ever.
-                node: unsafe { Node::with_vtable((&raw const *const { &Self::VTABLE }).cast()) },
+                node: unsafe { Node::with_vtable(vtable.cast()) },
                 state: State::new(),
                 local,
+                source: Source::new(source, vtable),
                 shared,
                 waiters: Waiters::default(),
                 previous: Cell::new(None),
                 next: Cell::new(None),
                 id: Cell::new(id),
-                source,
             },
             stage: UnsafeCell::new(Stage { coroutine: ManuallyDrop::new(coroutine()) }),
         };
-        // SAFETY: memory for it.
-        unsafe { memory.write(cell) };
-        memory.cast()
+        let task = memory.cast();
+        // SAFETY: memory for it, and then it is there.
+        unsafe {
+            memory.write(cell);
+            Header::keep_source(task, source);
+        }
+        task
     }
 
     /// Where the stage lies.
@@ -291,8 +296,8 @@ mod tests {
     use crate::{EventLoop, TaskError, testing::VirtualBackend};
 
     #[test]
-    fn a_header_is_ten_words() {
-        assert_eq!(size_of::<super::Header>(), 80);
+    fn a_header_is_nine_words() {
+        assert_eq!(size_of::<super::Header>(), 72);
     }
 
     /// For Miri: a task whose holders were made on one side and given up on the other for so long that the counts have no room

@@ -9,14 +9,14 @@ pub(crate) struct Local {
     pub(super) held: Cell<Held>,
     /// Cancellation requests that were not taken back, if they are fewer than [`MANY`].
     few_cancelling: Cell<u8>,
-    /// Holds taken on the loop's thread, less those given up there, in steps of [`HOLD`]: see `state`.
-    holds: Cell<i32>,
-    /// Handles of the task; together they are one of the holders.
-    pub(crate) handles: Cell<u32>,
+    /// Holds taken on the loop's thread, less those given up there: see `state`.
+    holds: Cell<i16>,
+    /// Handles of the task; together they are one of the holders. Where they are many, the extras have most of them.
+    handles: Cell<u16>,
 }
 
-/// A hold's step: so that the sum overflows long before `state` could not hold it, which costs no look of its own.
-const HOLD: i32 = 16;
+/// So many handles are moved to the extras, or back, at once.
+pub(super) const MOVED: u16 = 1 << 15;
 
 /// As many cancellation requests, or more, are counted in the extras.
 const MANY: u8 = u8::MAX;
@@ -109,7 +109,7 @@ impl Local {
             flags: Flags::new(flags),
             held: Cell::default(),
             few_cancelling: Cell::new(0),
-            holds: Cell::new(2 * HOLD),
+            holds: Cell::new(2),
             handles: Cell::new(1),
         }
     }
@@ -147,33 +147,64 @@ impl Local {
     #[inline(always)]
     #[must_use]
     pub(super) fn hold(&self) -> bool {
-        self.holds.get().checked_add(HOLD).map(|holds| self.holds.set(holds)).is_some()
+        self.holds.get().checked_add(1).map(|holds| self.holds.set(holds)).is_some()
     }
 
     /// One holder less, likewise.
     #[inline(always)]
     #[must_use]
     pub(super) fn release(&self) -> bool {
-        self.holds.get().checked_sub(HOLD).map(|holds| self.holds.set(holds)).is_some()
+        self.holds.get().checked_sub(1).map(|holds| self.holds.set(holds)).is_some()
     }
 
     /// How many holders more than none there are, as far as is known here; they may be fewer than none.
     #[inline(always)]
     pub(super) fn counted(&self) -> i32 {
-        self.holds.get() >> HOLD.ilog2()
+        self.holds.get().into()
     }
 
     /// As if so many had been made here and given up elsewhere, or the other way round, but for one.
     #[cfg(all(test, feature = "testing", not(loom)))]
     pub(super) fn drift(&self, up: bool) -> i32 {
         let before = self.counted();
-        self.holds.set(if up { i32::MAX - HOLD + 1 } else { i32::MIN });
+        self.holds.set(if up { i16::MAX } else { i16::MIN });
         self.counted() - before
     }
 
     /// The state has taken over what was counted: from zero again.
     pub(super) fn count_anew(&self) {
         self.holds.set(0);
+    }
+
+    /// Whether there is any handle.
+    #[inline(always)]
+    pub(super) fn has_handles(&self) -> bool {
+        self.handles.get() > 0
+    }
+
+    /// One handle more. False where there is no number for it: some are to be moved elsewhere before.
+    #[must_use]
+    pub(super) fn add_handle(&self) -> bool {
+        self.handles.get().checked_add(1).map(|handles| self.handles.set(handles)).is_some()
+    }
+
+    /// One handle less. True: there is none left here.
+    #[inline(always)]
+    #[must_use]
+    pub(super) fn drop_handle(&self) -> bool {
+        let left = self.handles.get() - 1;
+        self.handles.set(left);
+        left == 0
+    }
+
+    /// So many handles are counted elsewhere from now on.
+    pub(super) fn give_handles(&self) {
+        self.handles.set(self.handles.get() - MOVED);
+    }
+
+    /// So many that were counted elsewhere are counted here again.
+    pub(super) fn take_handles(&self) {
+        self.handles.set(self.handles.get() + MOVED);
     }
 
     /// How many cancellation requests were not taken back; none where they are so many that the extras have the number.

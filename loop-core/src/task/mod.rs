@@ -10,6 +10,7 @@
 //! * `factory` — making tasks;
 //! * `dump` — every task and what it waits for;
 //! * `fail` — ending a task with an error;
+//! * `source` — where a task was made, in four bytes;
 //! * `span` — a task as a `tracing` span;
 //! * `loop_task`, `task_ref` — [`LoopTask`] and [`TaskRef`], what users hold, and the trait [`Task`];
 //! * `id` — their numbers;
@@ -28,6 +29,7 @@ mod id;
 mod list;
 mod local;
 mod loop_task;
+mod source;
 mod span;
 mod state;
 mod step;
@@ -218,7 +220,7 @@ pub(crate) unsafe fn let_go(task: TaskPtr) {
         let local = &header.local;
         local.set(Flag::Merged);
         // Handles stay, and together are one.
-        let stay = i32::from(local.handles.get() > 0);
+        let stay = i32::from(local.has_handles());
         if header.state.merge(local.counted() - 1, stay) {
             free_local(task);
         }
@@ -336,7 +338,7 @@ impl Inner {
         header.local.set(Flag::Orphaned);
         if !header.local.has(Flag::Hidden) {
             let context = crate::ExceptionContext::new("Task was destroyed but it is pending!");
-            finally.report(&context.detail("task", Header::display(task)).detail("created", header.source));
+            finally.report(&context.detail("task", Header::display(task)).detail("created", header.source()));
         }
         self.drop_coroutine(task, None, finally);
         self.drop_outcome(task, finally);

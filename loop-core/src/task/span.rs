@@ -34,7 +34,7 @@ impl Header {
             id = self.id.get(),
             name = Empty,
             coroutine = (self.vtable().name)(),
-            source = %self.source,
+            source = %self.source(),
         );
         if !span.is_disabled() {
             self.with_extras(|extras| extras.span = Some(Rc::new(span)));

@@ -163,7 +163,7 @@ impl Inner {
         // SAFETY: the loop's hold, which is given up at the end.
         let header = unsafe { task.as_ref() };
         let local = &header.local;
-        if local.handles.get() == 0 || !header.waiters.is_plain() {
+        if !local.has_handles() || !header.waiters.is_plain() {
             return self.finish(task, None);
         }
         // SAFETY: held, and listed until it ends, which it does once.
@@ -197,7 +197,7 @@ impl Inner {
         }
         local.change([Flag::Cancel, Flag::Fresh], [Flag::Done]);
         header.waiters.notify(&mut finally, |callback| callback.bind_any(&TaskRef::hold(task)));
-        if local.handles.get() == 0 {
+        if !local.has_handles() {
             self.drop_outcome(task, &mut finally);
         }
         if !local.has(Flag::Scheduled) {
@@ -237,7 +237,7 @@ impl Inner {
             };
             if let Some(context) = context {
                 header.local.set(Flag::Retrieved);
-                finally.report(&context.detail("task", Header::display(task)).detail("created", header.source));
+                finally.report(&context.detail("task", Header::display(task)).detail("created", header.source()));
             }
         }
         let message = || ExceptionContext::new("Exception in the destructor of a task's result");
@@ -249,7 +249,7 @@ impl Inner {
             finally.run(|| header.waiters.clear(), message);
         }
         if header.has_extras() {
-            finally.run(|| drop(header.take_extras()), message);
+            finally.run(|| header.drop_extras(), message);
         }
     }
 }

@@ -29,12 +29,13 @@ impl TaskRef {
     pub(crate) fn hold(task: TaskPtr) -> Self {
         // SAFETY: the caller has it from the loop, or from a handle.
         let header = unsafe { task.as_ref() };
-        let handles = header.local.handles.get();
-        if handles == 0 {
+        if !header.local.has_handles() {
             // SAFETY: alive, as said, and a handle is made on the loop's thread.
             unsafe { super::hold_local(task) };
         }
-        header.local.handles.set(handles.checked_add(1).expect("fewer than 2^32 handles of a task"));
+        if !header.local.add_handle() {
+            header.add_handle_to_many();
+        }
         Self { task, _not_send: PhantomData }
     }
 
@@ -133,7 +134,7 @@ impl TaskRef {
     /// Where it was created.
     #[must_use]
     pub fn source(&self) -> &'static Location<'static> {
-        self.header().source
+        self.header().source()
     }
 
     /// The loop that drives it, unless that is gone.
@@ -208,20 +209,20 @@ impl Clone for TaskRef {
 impl Drop for TaskRef {
     #[inline]
     fn drop(&mut self) {
-        let local = &self.header().local;
-        let left = local.handles.get() - 1;
-        local.handles.set(left);
-        if left == 0 {
+        if self.header().local.drop_handle() {
             self.give_up();
         }
     }
 }
 
 impl TaskRef {
-    /// The last handle goes.
+    /// The last handle goes, or the last of those that the header counts.
     #[inline(never)]
     fn give_up(&self) {
         let header = self.header();
+        if header.has_extras() && header.take_handles_back() {
+            return;
+        }
         if header.local.has_any([Flag::Done, Flag::Orphaned]) && header.holds_any() {
             return self.give_up_outcome();
         }
@@ -245,7 +246,7 @@ impl TaskRef {
             // SAFETY: held until below, and this is its thread.
             unsafe { (header.vtable().replace)(self.task, None) };
             header.waiters.clear();
-            drop(header.take_extras());
+            header.drop_extras();
         }
         // SAFETY: as above; a fatal panic goes on only after that.
         unsafe { super::release_local(self.task) };
