@@ -191,17 +191,31 @@ pub(crate) unsafe fn release(task: TaskPtr) {
 /// # Safety
 ///
 /// The hold is the caller's, and this is the loop's thread.
+#[inline(always)]
 pub(crate) unsafe fn release_local(task: TaskPtr) {
     // SAFETY: the caller's hold keeps the task alive until the count says otherwise.
     unsafe {
         let header = task.as_ref();
-        let local = &header.local;
-        if !local.has(Flag::Merged) {
-            // The loop still holds it.
-            if !local.release() {
-                hand_over(header, -1);
-            }
-        } else if header.state.release() {
+        if header.local.has(Flag::Merged) {
+            return release_merged(task);
+        }
+        // The loop still holds it.
+        if !header.local.release() {
+            hand_over(header, -1);
+        }
+    }
+}
+
+/// The same of a task that its loop does not hold any more.
+///
+/// # Safety
+///
+/// As said.
+#[inline(never)]
+unsafe fn release_merged(task: TaskPtr) {
+    // SAFETY: the caller's.
+    unsafe {
+        if task.as_ref().state.release() {
             free_local(task);
         }
     }
