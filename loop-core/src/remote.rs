@@ -21,7 +21,7 @@ use crate::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 
 /// The link through which an object travels in the queue, and how to recognise it at the other end.
 ///
-/// It must be the first field of a `repr(C)` object, so that a pointer to it is one to the object.
+/// It must be a field of a `repr(C)` object, nearly always the first, so that a pointer to it leads to the object.
 #[repr(C)]
 pub(crate) struct Node {
     next: AtomicPtr<Node>,

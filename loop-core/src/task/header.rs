@@ -2,8 +2,8 @@
 //!
 //! Invariants this file keeps:
 //!
-//! * a [`Header`] is the first field of the `repr(C)` [`TaskCell`] that its vtable was made for, and its [`Node`] the
-//!   first field of the header, so one pointer is all three; likewise the node's vtable is the first field of the task's;
+//! * a [`Header`] is the first field of the `repr(C)` [`TaskCell`] that its vtable was made for, so one pointer is both, and its
+//!   [`Node`] lies at the same distance in each; likewise the node's vtable is the first field of the task's;
 //! * the stage (coroutine or outcome), the extras and the links are touched on the loop's thread only;
 //! * the coroutine is pinned: it is dropped where it lies, and never moved;
 //! * what the stage holds is said by a cell beside it, which says *nothing* from before a destructor runs until after:
@@ -12,7 +12,7 @@
 use std::cell::{Cell, UnsafeCell};
 use std::future::Future;
 use std::marker::PhantomData;
-use std::mem::ManuallyDrop;
+use std::mem::{ManuallyDrop, offset_of};
 use std::panic::Location;
 use std::pin::Pin;
 use std::ptr::NonNull;
@@ -33,12 +33,14 @@ pub(crate) type TaskPtr = NonNull<Header>;
 
 #[repr(C)]
 pub(crate) struct Header {
-    node: Node,
+    // What a wake from another thread needs comes first: what it writes on one line of the cache, wherever a block lies, and the
+    // rest on the same one in three blocks of four. A second line that the loop writes to has to come from its processor, too.
     pub(crate) state: State,
-    pub(crate) local: Local,
     pub(super) source: Source,
+    node: Node,
     /// Held by an anchor.
     pub(crate) shared: *const Shared,
+    pub(crate) local: Local,
     /// Those who wait for it, and its extras.
     pub(crate) waiters: Waiters,
     // Up to here is what a step looks at: 48 bytes.
@@ -109,7 +111,7 @@ impl<F: Future> TaskCell<F> {
         poll: Self::poll,
         replace: Self::replace,
         error: Self::error,
-        stage: std::mem::offset_of!(Self, stage),
+        stage: offset_of!(Self, stage),
         room: Room::of::<Self>(),
         name: std::any::type_name::<F>,
     };
@@ -133,9 +135,9 @@ impl<F: Future> TaskCell<F> {
                 // SAFETY: a constant, promoted: it lives for ever.
                 node: unsafe { Node::with_vtable(vtable.cast()) },
                 state: State::new(),
-                local,
                 source: Source::new(source, vtable),
                 shared,
+                local,
                 waiters: Waiters::default(),
                 previous: Cell::new(None),
                 next: Cell::new(None),
@@ -224,9 +226,14 @@ impl<F: Future> TaskCell<F> {
 }
 
 impl Header {
-    /// The node's address is the task's.
-    pub(crate) fn from_node(node: *const Node) -> TaskPtr {
-        NonNull::new(node.cast_mut()).expect("a node has an address").cast()
+    /// The task whose node this is.
+    ///
+    /// # Safety
+    ///
+    /// It came from [`as_node`](Self::as_node).
+    pub(crate) unsafe fn from_node(node: *const Node) -> TaskPtr {
+        // SAFETY: the caller's: that far into the task.
+        unsafe { NonNull::new_unchecked(node.byte_sub(offset_of!(Self, node)).cast_mut().cast()) }
     }
 
     pub(crate) fn vtable(&self) -> &'static TaskVTable {
@@ -282,8 +289,10 @@ impl Header {
         }
     }
 
+    /// Its link for the remote queue.
     pub(crate) fn as_node(task: TaskPtr) -> *const Node {
-        task.as_ptr().cast()
+        // SAFETY: within the task.
+        unsafe { task.byte_add(offset_of!(Self, node)).cast().as_ptr() }
     }
 }
 
@@ -298,6 +307,13 @@ mod tests {
     #[test]
     fn a_header_is_nine_words() {
         assert_eq!(size_of::<super::Header>(), 72);
+    }
+
+    #[test]
+    fn what_other_threads_write_is_on_one_line() {
+        use super::{Header, offset_of};
+        assert!(offset_of!(Header, state) < 16 && offset_of!(Header, node) + size_of::<usize>() <= 16);
+        assert!(offset_of!(Header, shared) < 32);
     }
 
     /// For Miri: a task whose holders were made on one side and given up on the other for so long that the counts have no room

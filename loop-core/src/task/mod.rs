@@ -271,9 +271,9 @@ unsafe fn free_local(task: TaskPtr) {
 ///
 /// The node is that of a task, whose hold comes with it, and this is the loop's thread.
 unsafe fn deliver(node: *const Node, _: &Rc<Inner>) {
-    let task = Header::from_node(node);
     // SAFETY: the caller's.
     unsafe {
+        let task = Header::from_node(node);
         task.as_ref().state.received();
         schedule(task);
         release(task);
