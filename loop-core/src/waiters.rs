@@ -326,15 +326,16 @@ impl Waiters {
 
     /// The crowd, which comes about if there is none: of whom was alone, or, for the caller to add to, of nobody.
     fn crowd<R>(&self, f: impl FnOnce(&mut Crowd) -> R) -> R {
-        debug_assert!(!self.is_elsewhere());
-        let crowd = self.0.get().as_crowd().unwrap_or_else(|| {
+        // A waker that was cloned a moment ago is anybody's code, which may have moved it.
+        let word = &self.list().0;
+        let crowd = word.get().as_crowd().unwrap_or_else(|| {
             let mut crowd = Box::<Crowd>::default();
             // SAFETY: taken out here.
-            if let List::Task(task) = unsafe { self.0.take().into_list() } {
+            if let List::Task(task) = unsafe { word.take().into_list() } {
                 crowd.entries.push(Entry { id: CallbackId::ALONE, waiter: Waiter::Task(task) });
             }
-            self.0.set(Word::crowd(crowd));
-            self.0.get().as_crowd().expect("it was just made")
+            word.set(Word::crowd(crowd));
+            word.get().as_crowd().expect("it was just made")
         });
         // SAFETY: of one thread, as the cell is, and this is private: what the functions here do with a crowd neither drops
         // nor calls anything that is not this file's.
@@ -351,7 +352,7 @@ impl Waiters {
     }
 
     pub(crate) fn add_callback(&self, id: CallbackId, handle: Rc<dyn Done>) {
-        self.list().crowd(|crowd| crowd.entries.push(Entry { id, waiter: Waiter::Callback(handle) }));
+        self.crowd(|crowd| crowd.entries.push(Entry { id, waiter: Waiter::Callback(handle) }));
     }
 
     /// Takes a callback, or whoever else has this number, off; false where it is gone already.
@@ -570,6 +571,44 @@ mod tests {
             1 => Just(Step::Move),
         ];
         proptest::collection::vec(step, 0..30)
+    }
+
+    /// A foreign waker is anybody's code when it is cloned: it may have something kept beside the very list it is to wait in.
+    #[test]
+    fn a_list_may_be_moved_by_the_waker_that_is_to_wait_in_it() {
+        use std::ptr::from_ref;
+        use std::task::{RawWaker, RawWakerVTable};
+
+        static MOVES: RawWakerVTable = RawWakerVTable::new(
+            |list| {
+                // SAFETY: the list outlives the wakers, in this thread.
+                unsafe { &*list.cast::<Waiters>() }.keep_beside(String::from("kept"));
+                RawWaker::new(list, &STAYS)
+            },
+            |_| {},
+            |_| {},
+            |_| {},
+        );
+        static STAYS: RawWakerVTable = RawWakerVTable::new(|list| RawWaker::new(list, &STAYS), |_| {}, |_| {}, |_| {});
+
+        let lp = EventLoop::new(Box::new(VirtualBackend::new()));
+        let wakers = wakers(&lp, 1);
+        let waiters = Waiters::default();
+        let places: [Place; 2] = Default::default();
+        waiters.wait(&places[0], &wakers[0].1);
+        // SAFETY: as its table asks.
+        let moves = unsafe { Waker::from_raw(RawWaker::new(from_ref(&waiters).cast(), &MOVES)) };
+        waiters.wait(&places[1], &moves);
+        assert!(waiters.is_elsewhere());
+        assert_eq!(waiters.awaiters(), [wakers[0].0]);
+        waiters.leave(&places[0]);
+        assert!(waiters.awaiters().is_empty() && waiters.holds_any());
+        waiters.leave(&places[1]);
+        assert!(!waiters.holds_any());
+        // SAFETY: a string is kept, and nobody looks.
+        assert_eq!(unsafe { waiters.take_beside() }, Some(String::from("kept")));
+        drop(wakers);
+        lp.close().unwrap();
     }
 
     proptest! {
