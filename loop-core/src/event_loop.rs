@@ -264,7 +264,7 @@ impl EventLoop {
     #[must_use]
     pub fn all_tasks(&self) -> Vec<TaskRef> {
         crate::probe::reveal(&self.inner);
-        let handles = self.inner.tasks.iter().map(TaskRef::hold);
+        let handles = self.inner.tasks.unfinished().into_iter().map(TaskRef::hold);
         handles.filter(|task| !task.header().local.has(Flag::Hidden)).collect()
     }
 

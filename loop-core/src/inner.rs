@@ -28,7 +28,7 @@ use crate::pace::Pace;
 use crate::ready::{Ready, ReadyQueue};
 use crate::running::{RunningSlot, is_any_running};
 use crate::shared::{AnchorPool, Shared};
-use crate::task::{TaskList, TaskPtr};
+use crate::task::{Slabs, TaskPtr};
 use crate::timers::{Target, TimerKey, Timers, nanos};
 
 pub(crate) struct Inner {
@@ -37,7 +37,7 @@ pub(crate) struct Inner {
     pub(crate) ready: ReadyQueue,
     pub(crate) pace: Pace,
     pub(crate) timers: RefCell<Timers>,
-    pub(crate) tasks: TaskList,
+    pub(crate) tasks: Slabs,
     pub(crate) current_task: Cell<Option<TaskPtr>>,
     /// None once closed.
     pub(crate) driver: RefCell<Option<Driver>>,
@@ -90,7 +90,7 @@ impl Inner {
             ready: ReadyQueue::default(),
             pace: Pace::new(capabilities.free_poll),
             timers: RefCell::default(),
-            tasks: TaskList::default(),
+            tasks: Slabs::new(),
             current_task: Cell::new(None),
             backend_name: driver.backend().name(),
             driver: RefCell::new(Some(driver)),
@@ -122,6 +122,22 @@ impl Inner {
         inner.shared.set_local(Rc::as_ptr(&inner));
         tracing::debug!(backend = inner.backend_name, "event loop made");
         inner
+    }
+
+    /// Where a loop is wanted as an `Rc`; none if it is gone.
+    ///
+    /// # Safety
+    ///
+    /// The pointer is null, or came from [`Shared::local`]; this is the loop's thread.
+    pub(crate) unsafe fn rc_of(inner: *const Self) -> Option<Rc<Self>> {
+        if inner.is_null() {
+            return None;
+        }
+        // SAFETY: a loop takes its pointer back before it is gone, so this one is alive, and came from Rc::as_ptr.
+        unsafe {
+            Rc::increment_strong_count(inner);
+            Some(Rc::from_raw(inner))
+        }
     }
 
     /// Whether the clock must be told when other threads work for the loop.
@@ -380,6 +396,7 @@ impl Drop for Inner {
             // Only where building the loop failed half-way: the last owner closes it otherwise.
             drop(self.shared.mailbox.queue.close());
         }
+        self.tasks.forsake(&self.shared);
     }
 }
 

@@ -1,7 +1,7 @@
-//! Where tasks, futures and callbacks lie: blocks of a few sizes, which are kept for those that follow.
+//! Where futures and callbacks lie: blocks of a few sizes, which are kept for those that follow. (Tasks have slabs.)
 //!
-//! A task is larger than what general allocators have a short way for, and all of these come and go in crowds, so each would
-//! cost a block that is split and merged again. What a thread frees it keeps, up to [`KEPT`] bytes, and hands out again, the
+//! They come and go in crowds, and are larger than what general allocators have a short way for, so each would cost a block that
+//! is split and merged again. What a thread frees it keeps, up to [`KEPT`] bytes, and hands out again, the
 //! block used last first, as that is in the near caches.
 //!
 //! Invariants: every block comes from the global allocator, with its class's layout ([`block`]), which depends on the
@@ -24,7 +24,7 @@ const CLASSES: usize = 64;
 
 const ALIGN: usize = 16;
 
-/// How much a thread keeps, in bytes: some twenty thousand tasks, for those who start ten thousand at once again and again.
+/// How much a thread keeps, in bytes: some fifty thousand futures, for those who make ten thousand at once again and again.
 const KEPT: usize = if cfg!(all(any(miri, loop_sanitizer), not(test))) { 0 } else { 4 * 1024 * 1024 };
 
 /// A block that is kept.
@@ -156,7 +156,7 @@ extern "C" fn obtain(class: usize) -> NonNull<u8> {
 }
 
 fn obtain_of(layout: Layout) -> NonNull<u8> {
-    // SAFETY: of no size is neither a task, which has a header, nor what is counted.
+    // SAFETY: what is counted has a size.
     NonNull::new(unsafe { alloc(layout) }).unwrap_or_else(|| handle_alloc_error(layout))
 }
 

@@ -109,6 +109,7 @@ impl Inner {
             Wait::Now | Wait::Peek => return wait,
         };
         self.ready.rest();
+        self.tasks.reclaim(&self.shared);
         let looks = self.lookout.is_due()
             && !self.capabilities.virtual_time
             && end.is_none_or(|deadline| deadline > self.now() + lookout::LONGEST);

@@ -64,7 +64,7 @@ impl crate::task::Header {
     pub(crate) fn show(&self) {
         if self.local.has(Flag::Hidden) {
             self.local.clear(Flag::Hidden);
-            self.id.set(crate::task::next_id());
+            self.set_id(crate::task::next_id());
         }
     }
 }

@@ -7,7 +7,7 @@
 
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::rc::Rc;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -64,6 +64,12 @@ pub(crate) fn is_thread(number: u64) -> bool {
     THREAD.get() == number
 }
 
+/// The loop that runs in this thread, or null.
+#[inline(always)]
+pub(crate) fn running() -> *const Inner {
+    RUNNING.get()
+}
+
 /// The loop that runs in this thread.
 #[inline]
 pub(crate) fn with_running<R>(f: impl FnOnce(Option<&Rc<Inner>>) -> R) -> R {
@@ -75,6 +81,14 @@ pub(crate) fn with_running<R>(f: impl FnOnce(Option<&Rc<Inner>>) -> R) -> R {
     // count is left as it is.
     let inner = ManuallyDrop::new(unsafe { Rc::from_raw(inner) });
     f(Some(&inner))
+}
+
+/// This loop, if it runs in this thread: found here, so that nothing has to wait until the caller knows which it is.
+#[inline(always)]
+pub(crate) fn if_running(inner: &Rc<Inner>) -> Option<&Inner> {
+    let running = RUNNING.get();
+    // SAFETY: the same loop, which the caller has.
+    ptr::eq(running, Rc::as_ptr(inner)).then(|| unsafe { NonNull::new_unchecked(running.cast_mut()).as_ref() })
 }
 
 /// Whether a loop runs in this thread.

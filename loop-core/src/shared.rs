@@ -1,12 +1,11 @@
 //! The part of a loop that other threads may hold: its queue, its wake word, and what it answers when it is gone.
 //!
-//! Tasks outlive their loop through wakers that other threads keep, so each holds the shared part alive. So that
-//! spawning a task costs no atomic operation for this, the loop takes such holds (*anchors*) in batches and
+//! Tasks outlive their loop through wakers that other threads keep, and so do jobs on their way back; what they lie in holds the
+//! shared part alive. So that this costs no atomic operation each time, the loop takes such holds (*anchors*) in batches and
 //! hands them out by counting down a plain number; only the last to go looks at the atomic count.
 
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
@@ -36,17 +35,23 @@ pub(crate) struct Shared {
     anchors: AtomicUsize,
 }
 
-/// One line for both, for who sends needs both.
+/// One line for all, for who sends needs two of them.
 pub(crate) struct Mailbox {
     pub(crate) queue: RemoteQueue,
     pub(crate) word: WakeWord,
+    /// Tasks that other threads were the last to hold: their memory. The loop takes it when it has need of it, or nothing to do.
+    pub(crate) freed: RemoteQueue,
 }
 
 impl Shared {
     pub(crate) fn new(unparker: Arc<dyn Unpark>) -> Arc<Self> {
         Arc::new(Self {
             owner: crate::running::thread_id(),
-            mailbox: CachePadded::new(Mailbox { queue: RemoteQueue::new(), word: WakeWord::new() }),
+            mailbox: CachePadded::new(Mailbox {
+                queue: RemoteQueue::new(),
+                word: WakeWord::new(),
+                freed: RemoteQueue::new(),
+            }),
             running: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             unparker: Mutex::new(Some(unparker)),
@@ -91,6 +96,23 @@ impl Shared {
             }
             Pushed::Behind => true,
             Pushed::Closed => false,
+        }
+    }
+
+    /// Sends the memory of a task to the loop, which is not woken for that.
+    ///
+    /// # Errors
+    ///
+    /// The loop is gone, and the memory the caller's.
+    ///
+    /// # Safety
+    ///
+    /// That of [`RemoteQueue::push`], the node being a task's that nobody holds. When it is in the queue this may be gone.
+    pub(crate) unsafe fn give_back(&self, node: *const Node) -> Result<(), ()> {
+        // SAFETY: the caller's; the push does not look at the queue again once the node is in.
+        match unsafe { self.mailbox.freed.push(node) } {
+            Pushed::First | Pushed::Behind => Ok(()),
+            Pushed::Closed => Err(()),
         }
     }
 
@@ -204,23 +226,5 @@ pub(crate) unsafe fn drop_local_anchor(shared: *const Shared) {
             Some(inner) => inner.anchors.give_back(),
             None => Shared::release_anchors(shared, 1),
         }
-    }
-}
-
-/// Where a local loop is wanted as an `Rc`.
-///
-/// # Safety
-///
-/// `shared` is alive, and this is its loop's thread.
-pub(crate) unsafe fn local_rc(shared: *const Shared) -> Option<Rc<Inner>> {
-    // SAFETY: the caller's.
-    let inner = unsafe { (*shared).local() };
-    if inner.is_null() {
-        return None;
-    }
-    // SAFETY: a loop takes its pointer out before it is gone, so this one is alive, and came from Rc::as_ptr.
-    unsafe {
-        Rc::increment_strong_count(inner);
-        Some(Rc::from_raw(inner))
     }
 }

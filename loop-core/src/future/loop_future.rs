@@ -22,7 +22,7 @@ use crate::future_ref::FutureRef;
 use crate::inner::Inner;
 use crate::probe;
 use crate::ready::Ready;
-use crate::running::with_running;
+use crate::running::{if_running, with_running};
 use crate::waiters::{CallbackId, Place, Waiters};
 
 pub(super) struct FutureCell<T> {
@@ -239,11 +239,9 @@ impl<T: 'static> LoopFuture<T> {
     /// loop runs, and the task that awaits is not being cancelled.
     #[inline(always)]
     fn poll_next(&self, place: &Place, context: &TaskContext<'_>) -> Next {
-        let current = with_running(|running| {
-            let inner = running.filter(|inner| Rc::ptr_eq(inner, &self.cell.inner))?;
-            inner.current_task_left_alone()
-        });
-        let Some(current) = current else { return self.poll_specially(place, context) };
+        let Some(current) = if_running(&self.cell.inner).and_then(Inner::current_task_left_alone) else {
+            return self.poll_specially(place, context);
+        };
         if !self.done() {
             self.cell.waiters.wait_in_task(place, context.waker(), current);
             return Next::Wait;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::error::Result;
 use crate::event_loop::EventLoop;
-use crate::task::header::{Header, TaskPtr};
+use crate::task::header::Header;
 use crate::task::local::Flag;
 use crate::task::waker;
 
@@ -93,7 +93,7 @@ pub(crate) fn woken_by(waker: &std::task::Waker) -> Option<u64> {
     // SAFETY: a waker of ours that is there holds its task. The number is the loop's to read, and this is asked by the
     // loop of what it keeps itself; a task of another loop may be among those, whose number is set before it gets a waker
     // and changes, if at all, in its first step.
-    waker::task_of(waker).map(|task| unsafe { task.as_ref() }.id.get())
+    waker::task_of(waker).map(|task| unsafe { task.as_ref() }.id())
 }
 
 impl EventLoop {
@@ -117,13 +117,13 @@ impl EventLoop {
     pub fn dump(&self) -> TaskDump {
         crate::probe::reveal(&self.inner);
         let inner = &self.inner;
-        let tasks: Vec<TaskPtr> = inner.tasks.iter().collect();
+        let tasks = inner.tasks.unfinished();
         let mut awaits = Awaits::default();
         for task in &tasks {
             // SAFETY: listed tasks are alive.
             let header = unsafe { task.as_ref() };
             for awaiter in header.waiters.awaiters() {
-                awaits.add(awaiter, WaitsFor::Task(header.id.get()));
+                awaits.add(awaiter, WaitsFor::Task(header.id()));
             }
         }
         let now = inner.now();
@@ -137,7 +137,7 @@ impl EventLoop {
         });
         // SAFETY: listed tasks are alive.
         let shown = tasks.iter().map(|task| unsafe { task.as_ref() }).filter(|header| !header.local.has(Flag::Hidden));
-        let tasks = shown.map(|header| header.snapshot(awaits.0.remove(&header.id.get()))).collect();
+        let tasks = shown.map(|header| header.snapshot(awaits.0.remove(&header.id()))).collect();
         TaskDump { backend: inner.backend_name, tasks }
     }
 
@@ -168,7 +168,7 @@ impl Header {
             () => TaskState::Waiting,
         };
         TaskSnapshot {
-            id: self.id.get(),
+            id: self.id(),
             name: self.name(),
             coroutine: (self.vtable().name)(),
             source: self.source(),

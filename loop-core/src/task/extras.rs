@@ -81,7 +81,7 @@ impl Header {
     #[cold]
     pub(super) fn add_handle_to_many(&self) {
         self.with_extras(|extras| {
-            extras.handles = extras.handles.checked_add(1).expect("fewer than 2^47 handles of a task");
+            extras.handles = extras.handles.checked_add(1).expect("fewer than 2^38 handles of a task");
             self.local.give_handles();
         });
         let added = self.local.add_handle();
@@ -202,12 +202,12 @@ mod tests {
         let lp = EventLoop::new(Box::new(VirtualBackend::new()));
         let value = Rc::new(());
         let task = lp.create_task(std::future::ready(Rc::clone(&value))).unwrap();
-        for count in [60_000, 70_000, 200_000] {
+        for count in [200, 300, 2_000] {
             let handles = vec![task.clone(); count];
             let (early, late) = handles.split_at(count / 3);
             assert!(early.iter().chain(late).all(|handle| handle.id() == task.id()));
         }
-        let mut handles = vec![task; 140_000];
+        let mut handles = vec![task; 1_400];
         lp.run_until_complete(lp.sleep_for(Duration::ZERO)).unwrap();
         for left in (0..handles.len()).rev() {
             assert_eq!(Rc::strong_count(&value), 2, "{left}");

@@ -14,6 +14,7 @@ use crate::event_loop::EventLoop;
 use crate::inner::Inner;
 use crate::ready::Ready;
 use crate::running::with_running;
+use crate::task::header::TaskCell;
 use crate::task::{Flag, Local, LoopTask, Scheduled, TaskRef, next_id, schedule, span};
 
 /// How a task is made (asyncio: the keywords of `create_task`).
@@ -226,7 +227,7 @@ impl Inner {
             return self.spawn_with(TaskOptions::new(), unsafe { copied(&coroutine) }, source);
         }
         let local = Local::new([Flag::Listed, Flag::Scheduled]);
-        let task = self.add_task(|| ManuallyDrop::into_inner(coroutine), next_id(), local, source);
+        let task = TaskCell::allocate(|| ManuallyDrop::into_inner(coroutine), self, next_id(), local, source);
         self.ready.push_with(|| Ready::Task(Scheduled(task)));
         // SAFETY: its output is the coroutine's.
         Ok(unsafe { LoopTask::new(TaskRef::adopt(task)) })

@@ -19,10 +19,10 @@ use std::ptr::NonNull;
 use std::task::{Context as TaskContext, Poll};
 
 use crate::error::TaskError;
-use crate::memory::{self, Room};
+use crate::inner::Inner;
 use crate::remote::{Node, NodeVTable};
-use crate::shared::Shared;
 use crate::task::local::{Held, Local};
+use crate::task::slab::{self, Slab};
 use crate::task::source::Source;
 use crate::task::state::State;
 use crate::task::waker;
@@ -33,21 +33,41 @@ pub(crate) type TaskPtr = NonNull<Header>;
 
 #[repr(C)]
 pub(crate) struct Header {
-    // What a wake from another thread needs comes first: what it writes on one line of the cache, wherever a block lies, and the
-    // rest on the same one in three blocks of four. A second line that the loop writes to has to come from its processor, too.
+    // What a wake from another thread writes comes first, to be on one line of the cache in most blocks.
     pub(crate) state: State,
     pub(super) source: Source,
     node: Node,
-    /// Held by an anchor.
-    pub(crate) shared: *const Shared,
     pub(crate) local: Local,
+    pub(super) berth: Berth,
     /// Those who wait for it, and its extras.
     pub(crate) waiters: Waiters,
-    // Up to here is what a step looks at: 48 bytes.
-    /// Neighbours in the loop's list of unfinished tasks.
-    pub(crate) previous: Cell<Option<TaskPtr>>,
-    pub(crate) next: Cell<Option<TaskPtr>>,
-    pub(crate) id: Cell<u64>,
+    id: Cell<u64>,
+}
+
+/// Where a task's slab begins, seen from the task: so many steps of a slab's further on, a negative number.
+#[derive(Clone, Copy)]
+pub(super) struct Berth(i16);
+
+impl Berth {
+    const ALONE: i16 = -((slab::START / slab::STEP) as i16);
+
+    /// So many bytes into the slab.
+    pub(super) fn at(distance: usize) -> Self {
+        debug_assert!(distance.is_multiple_of(slab::STEP));
+        Self(-i16::try_from(distance / slab::STEP).expect("a slab is small"))
+    }
+
+    /// The slab is this task's alone.
+    #[inline(always)]
+    pub(super) fn is_alone(self) -> bool {
+        self.0 == Self::ALONE
+    }
+
+    /// In bytes.
+    #[inline(always)]
+    pub(super) fn to_slab(self) -> isize {
+        self.0 as isize * slab::STEP as isize
+    }
 }
 
 /// What can be done with a task without knowing its type, on the loop's thread only.
@@ -62,8 +82,6 @@ pub(crate) struct TaskVTable {
     pub(crate) error: unsafe fn(TaskPtr) -> Option<TaskError>,
     /// Where the stage begins, in bytes from the header.
     stage: usize,
-    /// What the whole task takes.
-    room: Room,
     /// The coroutine's type.
     pub(crate) name: fn() -> &'static str,
 }
@@ -112,23 +130,24 @@ impl<F: Future> TaskCell<F> {
         replace: Self::replace,
         error: Self::error,
         stage: offset_of!(Self, stage),
-        room: Room::of::<Self>(),
         name: std::any::type_name::<F>,
     };
 
-    /// A task held by its loop and by one handle. `shared` comes with an anchor; `coroutine` only gives what it has.
+    /// A task of this loop, held by it and by one handle; `coroutine` only gives what it has.
     ///
     /// The vtable of a type that is not `'static` is a constant all the same: it is promoted, and no lifetime of
     /// `F` is part of it.
     #[inline(always)]
     pub(crate) fn allocate(
         coroutine: impl FnOnce() -> F,
-        shared: *const Shared,
+        inner: &Inner,
         id: u64,
         local: Local,
         source: &'static Location<'static>,
     ) -> TaskPtr {
-        let memory = memory::allocate::<Self>();
+        let task = inner.task_memory::<Self>();
+        // SAFETY: a block has one.
+        let berth = unsafe { (*task.as_ptr()).berth };
         let vtable: *const TaskVTable = const { &Self::VTABLE };
         let cell = Self {
             header: Header {
@@ -136,19 +155,16 @@ impl<F: Future> TaskCell<F> {
                 node: unsafe { Node::with_vtable(vtable.cast()) },
                 state: State::new(),
                 source: Source::new(source, vtable),
-                shared,
                 local,
+                berth,
                 waiters: Waiters::default(),
-                previous: Cell::new(None),
-                next: Cell::new(None),
                 id: Cell::new(id),
             },
             stage: UnsafeCell::new(Stage { coroutine: ManuallyDrop::new(coroutine()) }),
         };
-        let task = memory.cast();
         // SAFETY: memory for it, and then it is there.
         unsafe {
-            memory.write(cell);
+            task.cast().write(cell);
             Header::keep_source(task, source);
         }
         task
@@ -274,19 +290,54 @@ impl Header {
         }
     }
 
-    /// Frees the memory. Any thread.
+    /// Whether nothing is left to be dropped: the stage is empty, and the extras and waiters are gone.
+    pub(super) fn is_bare(&self) -> bool {
+        self.local.is_empty() && !self.waiters.holds_any() && !self.has_extras()
+    }
+
+    /// Its number; none that users are shown is zero.
+    #[inline]
+    pub(crate) fn id(&self) -> u64 {
+        self.id.get()
+    }
+
+    pub(crate) fn set_id(&self, id: u64) {
+        self.id.set(id);
+    }
+
+    /// The loop that drives it, unless that is gone.
     ///
     /// # Safety
     ///
-    /// The caller is the last holder. The stage is empty, and the extras and waiters are gone, so nothing is left to be dropped.
-    #[inline]
-    pub(crate) unsafe fn free(task: TaskPtr) {
-        // SAFETY: the caller's; it was allocated for as much.
-        unsafe {
-            let header = task.as_ref();
-            debug_assert!(header.local.is_empty() && !header.waiters.holds_any() && !header.has_extras());
-            memory::free(task.cast(), header.vtable().room);
-        }
+    /// The task is held, and this is its loop's thread, where a loop that is found is alive for now.
+    #[inline(always)]
+    pub(crate) unsafe fn inner<'a>(task: TaskPtr) -> Option<&'a Inner> {
+        // SAFETY: the caller's; a loop that goes says so in its slabs.
+        unsafe { Slab::of(task).inner().as_ref() }
+    }
+
+    /// Its loop where that runs in this thread, as it does nearly always: one comparison tells, on any thread, and what is done
+    /// with the loop need not wait for what the task knows of it.
+    ///
+    /// # Safety
+    ///
+    /// The task is held.
+    #[inline(always)]
+    pub(crate) unsafe fn running<'a>(task: TaskPtr) -> Option<&'a Inner> {
+        let running = crate::running::running();
+        // SAFETY: the caller's; a loop that runs here is alive, and no slab's is null.
+        unsafe { Slab::of(task).is_of(running).then(|| NonNull::new_unchecked(running.cast_mut()).as_ref()) }
+    }
+
+    /// Whether this is its loop's thread.
+    ///
+    /// # Safety
+    ///
+    /// The task is held.
+    #[inline(always)]
+    pub(crate) unsafe fn is_here(task: TaskPtr) -> bool {
+        // SAFETY: the caller's.
+        crate::running::is_thread(unsafe { Slab::of(task) }.owner)
     }
 
     /// Its link for the remote queue.
@@ -305,15 +356,15 @@ mod tests {
     use crate::{EventLoop, TaskError, testing::VirtualBackend};
 
     #[test]
-    fn a_header_is_nine_words() {
-        assert_eq!(size_of::<super::Header>(), 72);
+    fn a_header_is_six_words() {
+        assert_eq!(size_of::<super::Header>(), 48);
     }
 
     #[test]
-    fn what_other_threads_write_is_on_one_line() {
+    fn what_other_threads_write_is_side_by_side() {
         use super::{Header, offset_of};
         assert!(offset_of!(Header, state) < 16 && offset_of!(Header, node) + size_of::<usize>() <= 16);
-        assert!(offset_of!(Header, shared) < 32);
+        assert!(offset_of!(Header, local) < 32);
     }
 
     /// For Miri: a task whose holders were made on one side and given up on the other for so long that the counts have no room

@@ -10,13 +10,13 @@ pub(crate) struct Local {
     /// Cancellation requests that were not taken back, if they are fewer than [`MANY`].
     few_cancelling: Cell<u8>,
     /// Holds taken on the loop's thread, less those given up there: see `state`.
-    holds: Cell<i16>,
+    holds: Cell<i8>,
     /// Handles of the task; together they are one of the holders. Where they are many, the extras have most of them.
-    handles: Cell<u16>,
+    handles: Cell<u8>,
 }
 
 /// So many handles are moved to the extras, or back, at once.
-pub(super) const MOVED: u16 = 1 << 15;
+pub(super) const MOVED: u8 = 1 << 7;
 
 /// As many cancellation requests, or more, are counted in the extras.
 const MANY: u8 = u8::MAX;
@@ -42,7 +42,7 @@ pub(crate) enum Flag {
     Done = 1 << 2,
     /// Its coroutine was polled at least once.
     Started = 1 << 3,
-    /// In the loop's list of unfinished tasks.
+    /// Among the loop's unfinished tasks.
     Listed = 1 << 4,
     /// It is ending: its coroutine's destructors may run.
     Ending = 1 << 5,
@@ -167,7 +167,7 @@ impl Local {
     #[cfg(all(test, feature = "testing", not(loom)))]
     pub(super) fn drift(&self, up: bool) -> i32 {
         let before = self.counted();
-        self.holds.set(if up { i16::MAX } else { i16::MIN });
+        self.holds.set(if up { i8::MAX } else { i8::MIN });
         self.counted() - before
     }
 

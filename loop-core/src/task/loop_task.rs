@@ -19,6 +19,7 @@ use crate::running::with_running;
 use crate::task::TaskRef;
 use crate::task::header::{Header, TaskPtr};
 use crate::task::local::Flag;
+use crate::task::slab::Slab;
 use crate::waiters::{CallbackId, Place, Waiters};
 
 /// asyncio's `Task`: a [`Future`] that drives a coroutine.
@@ -204,14 +205,15 @@ impl<T> LoopTask<T> {
     #[inline(always)]
     fn awaited_plainly(&self, running: &Inner) -> Option<TaskPtr> {
         let current = running.current_task_left_alone()?;
-        let is_plain = current != self.task.as_ptr()
-            && std::ptr::eq(std::sync::Arc::as_ptr(&running.shared), self.task.header().shared);
-        is_plain.then_some(current)
+        // SAFETY: this handle holds the task.
+        let is_of = unsafe { Slab::of(self.task.as_ptr()) }.is_of(running);
+        (current != self.task.as_ptr() && is_of).then_some(current)
     }
 
     /// Why the task that polls now cannot await this one.
     fn refuse(&self, running: &Inner) -> Option<Refusal> {
-        if !std::ptr::eq(std::sync::Arc::as_ptr(&running.shared), self.task.header().shared) {
+        // SAFETY: this handle holds the task, and never leaves its loop's thread.
+        if !std::ptr::eq(unsafe { Slab::of(self.task.as_ptr()) }.inner(), running) {
             return Some(Refusal::WrongLoop);
         }
         (running.current_task.get() == Some(self.task.as_ptr())).then_some(Refusal::SelfAwait)

@@ -14,7 +14,7 @@
 //! * `span` — a task as a `tracing` span;
 //! * `loop_task`, `task_ref` — [`LoopTask`] and [`TaskRef`], what users hold, and the trait [`Task`];
 //! * `id` — their numbers;
-//! * `list` — the unfinished tasks of a loop.
+//! * `slab`, `slabs` — the memory that tasks of a size share, and with it their loop; all the unfinished ones of it.
 //!
 //! **I5** A coroutine does nothing until the loop drives it. **I6** Coroutines need not be `Send` and never leave the
 //! loop's thread, destructors included: whoever holds the last waker, what is inside was dropped by the loop.
@@ -26,9 +26,10 @@ mod factory;
 mod fail;
 mod header;
 mod id;
-mod list;
 mod local;
 mod loop_task;
+mod slab;
+mod slabs;
 mod source;
 mod span;
 mod state;
@@ -46,10 +47,10 @@ pub use factory::{TaskFactory, TaskOptions, eager_task_factory};
 pub use fail::{Fail, fail};
 pub(crate) use header::{Header, TaskPtr};
 pub(crate) use id::next_id;
-pub(crate) use list::TaskList;
 pub(crate) use local::{Flag, Local};
 pub(crate) use loop_task::Outcome;
 pub use loop_task::{LoopTask, Task};
+pub(crate) use slabs::Slabs;
 pub use task_ref::TaskRef;
 pub(crate) use waker::LocalWaker;
 
@@ -57,7 +58,6 @@ use crate::exception::Finally;
 use crate::inner::Inner;
 use crate::ready::Ready;
 use crate::remote::Node;
-use crate::shared;
 
 /// A task in the ready queue. The loop's hold covers it, also where the task ended or was orphaned meanwhile: whoever
 /// takes it out gives that hold up then.
@@ -103,15 +103,58 @@ impl Drop for Scheduled {
 #[inline(always)]
 pub(crate) unsafe fn schedule(task: TaskPtr) {
     // SAFETY: the caller's.
-    let header = unsafe { task.as_ref() };
-    let local = &header.local;
-    if local.has_any([Flag::Scheduled, Flag::Done, Flag::Orphaned]) {
-        return;
+    unsafe {
+        match Header::running(task) {
+            Some(inner) => _ = schedule_in(inner, task),
+            None => schedule_between_runs(task),
+        }
     }
-    // SAFETY: the task holds the shared part; on its own thread, a loop that is not null is alive.
-    if let Some(inner) = unsafe { (*header.shared).local().as_ref() } {
-        local.set(Flag::Scheduled);
-        inner.ready.push_with(|| Ready::Task(Scheduled(task)));
+}
+
+/// # Safety
+///
+/// As for [`schedule`].
+#[cold]
+#[inline(never)]
+unsafe fn schedule_between_runs(task: TaskPtr) {
+    // SAFETY: the caller's.
+    unsafe {
+        if let Some(inner) = Header::inner(task) {
+            schedule_in(inner, task);
+        }
+    }
+}
+
+/// True: it was not queued, nor is it over.
+///
+/// # Safety
+///
+/// As for [`schedule`], and this is its loop.
+#[inline(always)]
+unsafe fn schedule_in(inner: &Inner, task: TaskPtr) -> bool {
+    // SAFETY: the caller's.
+    let local = unsafe { &task.as_ref().local };
+    if local.has_any([Flag::Scheduled, Flag::Done, Flag::Orphaned]) {
+        return false;
+    }
+    local.set(Flag::Scheduled);
+    inner.ready.push_with(|| Ready::Task(Scheduled(task)));
+    true
+}
+
+/// Queues the task's next step, and gives one hold up.
+///
+/// # Safety
+///
+/// The hold is the caller's, and this is the task's loop, on its thread.
+#[inline(always)]
+unsafe fn wake_in(inner: &Inner, task: TaskPtr) {
+    // SAFETY: the caller's. What was queued just now is not over, and so its loop holds it.
+    unsafe {
+        match schedule_in(inner, task) {
+            true => release_running(task),
+            false => release_local(task),
+        }
     }
 }
 
@@ -120,10 +163,29 @@ pub(crate) unsafe fn schedule(task: TaskPtr) {
 /// # Safety
 ///
 /// The task is alive.
+#[inline(always)]
 pub(crate) unsafe fn hold(task: TaskPtr) {
-    // SAFETY: the caller's; a task holds its anchor.
+    // SAFETY: the caller's.
     unsafe {
-        if (*task.as_ref().shared).is_own_thread() {
+        if Header::running(task).is_some() {
+            hold_local(task);
+        } else {
+            hold_between_runs(task);
+        }
+    }
+}
+
+/// The same where its loop does not run in this thread.
+///
+/// # Safety
+///
+/// As said.
+#[cold]
+#[inline(never)]
+unsafe fn hold_between_runs(task: TaskPtr) {
+    // SAFETY: the caller's.
+    unsafe {
+        if Header::is_here(task) {
             hold_local(task);
         } else {
             task.as_ref().state.hold();
@@ -175,13 +237,33 @@ fn hand_over(header: &Header, more: i32) {
 /// # Safety
 ///
 /// The hold is the caller's.
+#[inline]
 pub(crate) unsafe fn release(task: TaskPtr) {
-    // SAFETY: the caller's; a task holds its anchor.
+    // SAFETY: the caller's.
     unsafe {
-        if (*task.as_ref().shared).is_own_thread() {
+        if Header::running(task).is_some() {
+            release_local(task);
+        } else {
+            release_between_runs(task);
+        }
+    }
+}
+
+/// The same where its loop does not run in this thread.
+///
+/// # Safety
+///
+/// As said.
+#[cold]
+#[inline(never)]
+unsafe fn release_between_runs(task: TaskPtr) {
+    // SAFETY: the caller's; where nobody holds the task any more, nobody comes to.
+    unsafe {
+        if Header::is_here(task) {
             release_local(task);
         } else if task.as_ref().state.release() {
-            free(task);
+            debug_assert!(task.as_ref().is_bare());
+            slab::free_elsewhere(task);
         }
     }
 }
@@ -195,14 +277,25 @@ pub(crate) unsafe fn release(task: TaskPtr) {
 pub(crate) unsafe fn release_local(task: TaskPtr) {
     // SAFETY: the caller's hold keeps the task alive until the count says otherwise.
     unsafe {
-        let header = task.as_ref();
-        if header.local.has(Flag::Merged) {
-            return release_merged(task);
+        match task.as_ref().local.has(Flag::Merged) {
+            true => release_merged(task),
+            false => release_running(task),
         }
-        // The loop still holds it.
-        if !header.local.release() {
-            hand_over(header, -1);
-        }
+    }
+}
+
+/// The same of a task that its loop holds.
+///
+/// # Safety
+///
+/// As said.
+#[inline(always)]
+unsafe fn release_running(task: TaskPtr) {
+    // SAFETY: the caller's.
+    let header = unsafe { task.as_ref() };
+    debug_assert!(!header.local.has(Flag::Merged));
+    if !header.local.release() {
+        hand_over(header, -1);
     }
 }
 
@@ -243,25 +336,13 @@ pub(crate) unsafe fn let_go(task: TaskPtr) {
 
 /// # Safety
 ///
-/// Nobody holds the task, or comes to.
-unsafe fn free(task: TaskPtr) {
-    // SAFETY: the caller's; the anchor is the task's, which uses it no more.
-    unsafe {
-        shared::drop_anchor(task.as_ref().shared);
-        Header::free(task);
-    }
-}
-
-/// The same on the loop's thread.
-///
-/// # Safety
-///
-/// As said.
+/// Nobody holds the task, or comes to, and this is its loop's thread.
+#[inline]
 unsafe fn free_local(task: TaskPtr) {
-    // SAFETY: the caller's; the anchor is the task's, which uses it no more.
+    // SAFETY: the caller's.
     unsafe {
-        shared::drop_local_anchor(task.as_ref().shared);
-        Header::free(task);
+        debug_assert!(task.as_ref().is_bare());
+        slab::free_here(task);
     }
 }
 
@@ -303,7 +384,7 @@ impl Inner {
             true => (0, Local::new([Flag::Listed, Flag::Hidden])),
             false => (next_id(), Local::new([Flag::Listed])),
         };
-        let task = self.add_task(|| coroutine, id, local, source);
+        let task = header::TaskCell::allocate(|| coroutine, self, id, local, source);
         // SAFETY: fresh, and held by the loop until it ends.
         let header = unsafe { task.as_ref() };
         let context = crate::context::snapshot();
@@ -316,29 +397,21 @@ impl Inner {
         task
     }
 
-    /// The task itself, added to the list: its flags say that it is there.
-    #[inline(always)]
-    fn add_task<F: Future>(
-        &self,
-        coroutine: impl FnOnce() -> F,
-        id: u64,
-        local: Local,
-        source: &'static Location<'static>,
-    ) -> TaskPtr {
-        debug_assert!(local.has(Flag::Listed));
-        let task = header::TaskCell::allocate(coroutine, self.anchors.take(), id, local, source);
-        // SAFETY: fresh, held by the loop until it ends, and said to be listed.
-        unsafe { self.tasks.append(task) };
-        task
-    }
-
     /// At close: every unfinished task loses its coroutine and stays pending for ever.
     pub(crate) fn orphan_tasks(self: &Rc<Self>, finally: &mut Finally<'_>) {
-        while let Some(task) = self.tasks.first() {
-            // SAFETY: listed tasks are alive: the loop holds them, and gives that hold up with each.
-            unsafe {
-                self.tasks.remove(task);
-                self.orphan(task, finally);
+        let tasks = self.tasks.unfinished();
+        // The end of one runs anybody's code, which may be the end of another.
+        // SAFETY: listed tasks are alive, and these are held from here on; each hold is given up once, the loop's own with it.
+        unsafe {
+            tasks.iter().for_each(|task| hold_local(*task));
+            for task in tasks {
+                let local = &task.as_ref().local;
+                if local.has(Flag::Listed) {
+                    local.clear(Flag::Listed);
+                    self.tasks.is_over(task);
+                    self.orphan(task, finally);
+                }
+                release_local(task);
             }
         }
     }

@@ -31,7 +31,7 @@ impl Header {
         let span = tracing::trace_span!(
             target: "loop_core::task",
             "task",
-            id = self.id.get(),
+            id = self.id(),
             name = Empty,
             coroutine = (self.vtable().name)(),
             source = %self.source(),

@@ -163,11 +163,9 @@ impl Inner {
         // SAFETY: the loop's hold, which is given up at the end.
         let header = unsafe { task.as_ref() };
         let local = &header.local;
-        if !local.has_handles() || !header.waiters.is_plain() {
+        if header.berth.is_alone() || !local.has_handles() || !header.waiters.is_plain() {
             return self.finish(task, None);
         }
-        // SAFETY: held, and listed until it ends, which it does once.
-        unsafe { self.tasks.unlink(task) };
         local.change([Flag::Listed], [Flag::Done]);
         let all = header.waiters.notify_plainly(self);
         debug_assert!(all);
@@ -185,9 +183,12 @@ impl Inner {
         let local = &header.local;
         let mut finally = Finally::new(self);
         // Not listed from here on: the destructors of the coroutine may close the loop.
+        if local.has(Flag::Listed) {
+            local.clear(Flag::Listed);
+            // SAFETY: held, and listed until now.
+            unsafe { self.tasks.is_over(task) };
+        }
         local.set(Flag::Ending);
-        // SAFETY: held.
-        unsafe { self.tasks.remove(task) };
         if let Some(error) = error {
             let cancelled = error.is_cancelled();
             self.drop_coroutine(task, Some(error), &mut finally);

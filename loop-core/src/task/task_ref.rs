@@ -14,6 +14,7 @@ use crate::inner::Inner;
 use crate::ready::Ready;
 use crate::task::header::{Header, TaskPtr};
 use crate::task::local::Flag;
+use crate::task::slab::Slab;
 use crate::waiters::CallbackId;
 
 /// A task, whatever its type. Clones stand for the same task.
@@ -54,14 +55,14 @@ impl TaskRef {
     }
 
     pub(crate) fn inner(&self) -> Option<Rc<Inner>> {
-        // SAFETY: the task holds the shared part; handles never leave the loop's thread.
-        unsafe { crate::shared::local_rc(self.header().shared) }
+        // SAFETY: handles hold the task, and never leave the loop's thread.
+        unsafe { Inner::rc_of(Slab::of(self.task).inner()) }
     }
 
     /// A number that no other task of the process has.
     #[must_use]
     pub fn id(&self) -> u64 {
-        self.header().id.get()
+        self.header().id()
     }
 
     /// Its name: `Task-N`, with N rising process-wide, unless it was given one (asyncio: `get_name`).
@@ -296,7 +297,7 @@ impl Header {
 
     pub(crate) fn name(&self) -> String {
         let name = self.look_at_extras(|extras| extras.name.clone());
-        name.unwrap_or_else(|| format!("Task-{}", self.id.get()))
+        name.unwrap_or_else(|| format!("Task-{}", self.id()))
     }
 
     /// The task as reports show it.

@@ -10,6 +10,7 @@ use std::task::{RawWaker, RawWakerVTable, Waker};
 
 use crate::prefetch::prefetch;
 use crate::task::header::{Header, TaskPtr};
+use crate::task::slab::Slab;
 
 static VTABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, drop_waker);
 
@@ -38,9 +39,9 @@ impl LocalWaker {
     #[inline(always)]
     pub(crate) fn of(waker: &Waker) -> Option<Self> {
         let task = task_of(waker)?;
-        // SAFETY: the waker holds the task, and the task its anchor.
+        // SAFETY: the waker holds the task.
         unsafe {
-            if !(*task.as_ref().shared).is_own_thread() {
+            if !Header::is_here(task) {
                 return None;
             }
             super::hold_local(task);
@@ -90,14 +91,21 @@ impl LocalWaker {
     /// Queues the task's next step.
     #[inline(always)]
     pub(crate) fn wake(self) {
-        // SAFETY: held, and of this thread, which it never leaves.
-        unsafe { super::schedule(self.0) };
+        let task = self.0;
+        std::mem::forget(self);
+        // SAFETY: held, and of this thread, which it never leaves; the hold is given up.
+        unsafe {
+            match Header::running(task) {
+                Some(inner) => super::wake_in(inner, task),
+                None => wake_between_runs(task),
+            }
+        }
     }
 
     /// The task's number.
     pub(crate) fn id(&self) -> u64 {
         // SAFETY: held.
-        unsafe { self.0.as_ref() }.id.get()
+        unsafe { self.0.as_ref() }.id()
     }
 }
 
@@ -120,27 +128,58 @@ unsafe fn clone(data: *const ()) -> RawWaker {
 
 unsafe fn wake_by_ref(data: *const ()) {
     let task = task(data);
-    // SAFETY: the waker holds the task, and the task its anchor.
+    // SAFETY: the waker holds the task.
     unsafe {
-        let header = task.as_ref();
-        if (*header.shared).is_own_thread() {
-            super::schedule(task);
-        } else if header.state.send() {
-            header.state.hold();
-            send(task);
+        match Header::running(task) {
+            Some(inner) => _ = super::schedule_in(inner, task),
+            None => wake_by_ref_between_runs(task),
         }
     }
 }
 
 unsafe fn wake(data: *const ()) {
     let task = task(data);
-    // SAFETY: as above; the waker's hold goes to the queue, or is given up.
+    // SAFETY: as above; the waker's hold is given up.
     unsafe {
-        let header = task.as_ref();
-        if (*header.shared).is_own_thread() {
+        match Header::running(task) {
+            Some(inner) => super::wake_in(inner, task),
+            None => wake_between_runs(task),
+        }
+    }
+}
+
+/// Where the task's loop does not run in this thread: it may run in another, or not at all.
+///
+/// # Safety
+///
+/// The caller holds the task.
+#[inline(never)]
+unsafe fn wake_by_ref_between_runs(task: TaskPtr) {
+    // SAFETY: the caller's.
+    unsafe {
+        let state = &task.as_ref().state;
+        if Header::is_here(task) {
+            super::schedule(task);
+        } else if state.send() {
+            state.hold();
+            send(task);
+        }
+    }
+}
+
+/// The same.
+///
+/// # Safety
+///
+/// The hold is the caller's; it goes to the queue, or is given up.
+#[inline(never)]
+unsafe fn wake_between_runs(task: TaskPtr) {
+    // SAFETY: the caller's.
+    unsafe {
+        if Header::is_here(task) {
             super::schedule(task);
             super::release_local(task);
-        } else if header.state.send() {
+        } else if task.as_ref().state.send() {
             send(task);
         } else {
             super::release(task);
@@ -160,9 +199,9 @@ unsafe fn drop_waker(data: *const ()) {
 /// The caller changed `SENT` from clear to set, and gives one hold along.
 unsafe fn send(task: TaskPtr) {
     // SAFETY: the caller's; `SENT` keeps the node from being in the queue twice. The shared part is kept alive past the
-    // push, which may free the task, by a hold of its own: an anchor goes with the task, not with us.
+    // push, which may free the task, by a hold of its own: an anchor goes with the slab, and that with its tasks, not with us.
     unsafe {
-        let shared = task.as_ref().shared;
+        let shared = Slab::of(task).shared;
         std::sync::Arc::increment_strong_count(shared);
         let shared = std::sync::Arc::from_raw(shared);
         if !shared.send(Header::as_node(task)) {
