@@ -77,17 +77,24 @@ impl<T> Counted<T> {
     }
 }
 
+impl<T> Counted<T> {
+    /// What one that was made bare points to.
+    ///
+    /// # Safety
+    ///
+    /// The pointer is from [`into_raw`](Self::into_raw) of this type, and not used up for as long.
+    #[inline(always)]
+    pub(crate) unsafe fn at<'a>(place: NonNull<()>) -> &'a T {
+        // SAFETY: the caller's.
+        unsafe { &(*place.cast::<Place<T>>().as_ptr()).value }
+    }
+}
+
 impl<T: ?Sized> Counted<T> {
     #[inline]
     fn place(&self) -> &Place<T> {
         // SAFETY: alive while there is a pointer to it, and only shared.
         unsafe { self.place.as_ref() }
-    }
-
-    /// Whether both point to the same value.
-    #[inline]
-    pub(crate) fn ptr_eq(&self, other: &Self) -> bool {
-        std::ptr::addr_eq(self.place.as_ptr(), other.place.as_ptr())
     }
 }
 
@@ -173,7 +180,7 @@ mod tests {
         let value = Rc::new(7);
         let first = Counted::new_with(|| Rc::clone(&value));
         let second = first.clone();
-        assert!(first.ptr_eq(&second) && !first.ptr_eq(&Counted::new_with(|| Rc::clone(&value))));
+        assert!(std::ptr::eq(&*first, &*second));
         drop(first);
         assert_eq!((Rc::strong_count(&value), **second), (2, 7));
         drop(second);

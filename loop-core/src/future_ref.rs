@@ -89,8 +89,8 @@ impl FutureRef {
         fn path(name: &str) -> &str {
             name.trim_start_matches("&mut ").split('<').next().unwrap_or_default()
         }
-        // All of them are a few words long: most coroutines need no look at their name.
-        if size_of::<F>() > size_of::<LoopTask<()>>() {
+        // All of them are a word or two long: most coroutines need no look at their name.
+        if size_of::<F>() > size_of::<Outcome<'_, ()>>() {
             return false;
         }
         let names = [

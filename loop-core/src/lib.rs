@@ -98,6 +98,7 @@ mod op;
 mod op_table;
 mod pace;
 mod pass;
+mod placed;
 mod prefetch;
 mod probe;
 mod protocol;

@@ -39,11 +39,17 @@ enum Question {
     Who,
 }
 
+/// Whether anything is asked.
+#[inline(always)]
+pub(crate) fn is_asked() -> bool {
+    !matches!(QUESTION.get(), Question::None)
+}
+
 /// A handle of the loop is polled: it answers what is asked. True where that was all this poll is for.
 #[must_use]
 #[inline]
 pub(crate) fn answer<T>(waiters: &Waiters, who: impl FnOnce() -> FutureRef) -> bool {
-    !matches!(QUESTION.get(), Question::None) && answer_to::<T>(waiters, who)
+    is_asked() && answer_to::<T>(waiters, who)
 }
 
 #[cold]

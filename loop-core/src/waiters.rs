@@ -33,7 +33,7 @@ pub struct CallbackId(NonZeroU64);
 
 impl CallbackId {
     /// Of a task that waits alone. The least, and so the first of a crowd.
-    const ALONE: Self = Self(NonZeroU64::MIN);
+    pub(crate) const ALONE: Self = Self(NonZeroU64::MIN);
 
     pub(crate) fn next() -> Self {
         thread_local!(static LAST: Cell<NonZeroU64> = const { Cell::new(CallbackId::ALONE.0) });
@@ -88,31 +88,25 @@ struct Elsewhere<X> {
     beside: X,
 }
 
-/// One await's place among the waiters: none until it suspends. Whoever has one gives it back with
+/// What keeps one await's place among the waiters: none until it suspends. Whoever has one gives it back with
 /// [`Waiters::leave`] when it goes: a future that outlives many who waited for it keeps none of them.
-///
-/// In the same word there is room for a mark of the await's own.
+pub(crate) trait Seat {
+    fn get(&self) -> Option<CallbackId>;
+    fn set(&self, id: Option<CallbackId>);
+    /// Whether there is no place, nor anything else.
+    fn is_clear(&self) -> bool;
+    /// The same as `set`, of one that is clear, to [`CallbackId::ALONE`].
+    fn set_alone(&self);
+    /// Neither a place nor anything else any more.
+    fn clear(&self);
+}
+
+/// A seat that is a word of its own, in which there is room for a mark of the await's, too.
 #[derive(Default)]
 pub(crate) struct Place(Cell<u64>);
 
 impl Place {
     const MARK: u64 = 1 << 63;
-
-    #[inline]
-    pub(crate) fn get(&self) -> Option<CallbackId> {
-        NonZeroU64::new(self.0.get() & !Self::MARK).map(CallbackId)
-    }
-
-    #[inline]
-    pub(crate) fn set(&self, id: Option<CallbackId>) {
-        self.0.set(self.0.get() & Self::MARK | id.map_or(0, |id| id.0.get()));
-    }
-
-    /// Neither a place nor a mark any more.
-    #[inline]
-    pub(crate) fn clear(&self) {
-        self.0.set(0);
-    }
 
     pub(crate) fn mark(&self) {
         self.0.set(self.0.get() | Self::MARK);
@@ -122,6 +116,33 @@ impl Place {
         let marked = self.0.get();
         self.0.set(marked & !Self::MARK);
         marked & Self::MARK != 0
+    }
+}
+
+impl Seat for Place {
+    #[inline]
+    fn get(&self) -> Option<CallbackId> {
+        NonZeroU64::new(self.0.get() & !Self::MARK).map(CallbackId)
+    }
+
+    #[inline]
+    fn set(&self, id: Option<CallbackId>) {
+        self.0.set(self.0.get() & Self::MARK | id.map_or(0, |id| id.0.get()));
+    }
+
+    #[inline(always)]
+    fn is_clear(&self) -> bool {
+        self.0.get() == 0
+    }
+
+    #[inline(always)]
+    fn set_alone(&self) {
+        self.0.set(CallbackId::ALONE.0.get());
+    }
+
+    #[inline]
+    fn clear(&self) {
+        self.0.set(0);
     }
 }
 
@@ -257,11 +278,13 @@ impl Waiters {
 impl Waiters {
     /// Has the waker woken. An await that polls again keeps its place.
     #[inline(never)]
-    pub(crate) fn wait(&self, place: &Place, waker: &Waker) {
+    pub(crate) fn wait(&self, place: &dyn Seat, waker: &Waker) {
         if self.is_elsewhere() {
             return self.list().wait(place, waker);
         }
-        if !self.wait_alone(place, || LocalWaker::of(waker)) {
+        if place.is_clear() && self.wait_first(|| LocalWaker::of(waker)) {
+            place.set_alone();
+        } else {
             self.wait_among(place, waker);
         }
     }
@@ -269,24 +292,32 @@ impl Waiters {
     /// The same in the step of this task: nearly always the waker is the task's own, and this is the first to wait, for the
     /// first time.
     #[inline(always)]
-    pub(crate) fn wait_in_task(&self, place: &Place, waker: &Waker, current: TaskPtr) {
-        if !self.wait_alone(place, || LocalWaker::of_current(waker, current)) {
+    pub(crate) fn wait_in_task(&self, place: &impl Seat, waker: &Waker, current: TaskPtr) {
+        if place.is_clear() && self.wait_plainly(waker, current) {
+            place.set_alone();
+        } else {
             self.wait(place, waker);
         }
     }
 
+    /// The same of an await that has no place as yet: true where it is alone now. False, and nothing is done, where there is
+    /// more to it.
     #[inline(always)]
-    fn wait_alone(&self, place: &Place, task: impl FnOnce() -> Option<LocalWaker>) -> bool {
-        if self.0.get() != Word::NOBODY || place.0.get() != 0 {
+    pub(crate) fn wait_plainly(&self, waker: &Waker, current: TaskPtr) -> bool {
+        self.wait_first(|| LocalWaker::of_current(waker, current))
+    }
+
+    #[inline(always)]
+    fn wait_first(&self, task: impl FnOnce() -> Option<LocalWaker>) -> bool {
+        if self.0.get() != Word::NOBODY {
             return false;
         }
         let Some(task) = task() else { return false };
-        place.0.set(CallbackId::ALONE.0.get());
         self.0.set(Word::task(task));
         true
     }
 
-    fn wait_among(&self, place: &Place, waker: &Waker) {
+    fn wait_among(&self, place: &dyn Seat, waker: &Waker) {
         let word = self.0.get();
         if place.get() == Some(CallbackId::ALONE) && word.as_task().is_some_and(|task| task.is_of(waker)) {
             return;
@@ -344,7 +375,7 @@ impl Waiters {
 
     /// An await is gone.
     #[inline]
-    pub(crate) fn leave(&self, place: &Place) {
+    pub(crate) fn leave(&self, place: &dyn Seat) {
         if let Some(id) = place.get() {
             place.set(None);
             self.remove_callback(id);

@@ -3,8 +3,11 @@
 use std::cell::Cell;
 use std::fmt;
 use std::future::IntoFuture;
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::panic::Location;
 use std::pin::Pin;
+use std::ptr::NonNull;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 
@@ -20,10 +23,12 @@ use crate::future::Future;
 use crate::future::state::{Outcome, State};
 use crate::future_ref::FutureRef;
 use crate::inner::Inner;
+use crate::placed::Placed;
 use crate::probe;
 use crate::ready::Ready;
 use crate::running::{if_running, with_running};
-use crate::waiters::{CallbackId, Place, Waiters};
+use crate::task::TaskPtr;
+use crate::waiters::{CallbackId, Place, Seat, Waiters};
 
 pub(super) struct FutureCell<T> {
     inner: Rc<Inner>,
@@ -43,9 +48,34 @@ pub(super) struct FutureCell<T> {
 ///
 /// Cancelling a task that awaits it cancels the future too, as in asyncio.
 pub struct LoopFuture<T> {
-    pub(super) cell: Counted<FutureCell<T>>,
-    /// Where this handle's await waits, once it has suspended.
-    pub(super) place: Place,
+    /// A `Counted<FutureCell<T>>`, and where this handle's await waits, once it has suspended.
+    cell: Placed,
+    owns: PhantomData<Counted<FutureCell<T>>>,
+}
+
+impl<T> LoopFuture<T> {
+    #[inline(always)]
+    pub(super) fn of_cell(cell: Counted<FutureCell<T>>) -> Self {
+        Self { cell: Placed::new(cell.into_raw()), owns: PhantomData }
+    }
+
+    #[inline(always)]
+    pub(super) fn cell(&self) -> &FutureCell<T> {
+        // SAFETY: from `of_cell`, and given up in `drop`.
+        unsafe { Counted::at(self.cell.target()) }
+    }
+
+    /// This handle's own, which it keeps.
+    #[inline(always)]
+    pub(super) fn counted(&self) -> ManuallyDrop<Counted<FutureCell<T>>> {
+        // SAFETY: as above; it is not dropped.
+        ManuallyDrop::new(unsafe { Counted::from_raw(self.cell.target()) })
+    }
+
+    /// A handle that points there, does not wait and holds nothing.
+    fn bare(target: NonNull<()>) -> ManuallyDrop<Self> {
+        ManuallyDrop::new(Self { cell: Placed::new(target), owns: PhantomData })
+    }
 }
 
 impl<T: 'static> LoopFuture<T> {
@@ -71,31 +101,31 @@ impl<T: 'static> LoopFuture<T> {
         };
         // A job comes and goes with an allocation of its own.
         let cell = if is_apart { Counted::apart_with(make) } else { Counted::new_with(make) };
-        Self { cell, place: Place::default() }
+        Self::of_cell(cell)
     }
 
     /// Whether it has an outcome: a value, an error or a cancellation.
     #[must_use]
     pub fn done(&self) -> bool {
-        !self.cell.outcome.is_pending()
+        !self.cell().outcome.is_pending()
     }
 
     /// Whether its outcome is a cancellation.
     #[must_use]
     pub fn cancelled(&self) -> bool {
-        self.cell.outcome.is_cancelled()
+        self.cell().outcome.is_cancelled()
     }
 
     /// Whether two handles stand for the same future.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
-        self.cell.ptr_eq(&other.cell)
+        self.cell.target() == other.cell.target()
     }
 
     /// The loop it belongs to.
     #[must_use]
     pub fn get_loop(&self) -> EventLoop {
-        EventLoop::of(&self.cell.inner)
+        EventLoop::of(&self.cell().inner)
     }
 
     /// Its error, or none where it has a value.
@@ -107,10 +137,10 @@ impl<T: 'static> LoopFuture<T> {
         if !self.done() {
             return Err(TaskError::NotReady);
         }
-        match self.cell.outcome.error() {
+        match self.cell().outcome.error() {
             Some(error @ TaskError::Cancelled(_)) => Err(error),
             other => {
-                self.cell.retrieved.set(true);
+                self.cell().retrieved.set(true);
                 Ok(other)
             }
         }
@@ -136,8 +166,8 @@ impl<T: 'static> LoopFuture<T> {
         if !self.done() {
             return Err(TaskError::NotReady);
         }
-        self.cell.retrieved.set(true);
-        match &PutBack(&self.cell, self.cell.outcome.replace(State::Taken)).1 {
+        self.cell().retrieved.set(true);
+        match &PutBack(self.cell(), self.cell().outcome.replace(State::Taken)).1 {
             State::Value(value) => Ok(value.clone()),
             State::Error(error) => Err(error.clone()),
             State::Pending | State::Taken => Err(TaskError::Taken),
@@ -151,27 +181,7 @@ impl<T: 'static> LoopFuture<T> {
     /// As for [`result`](Self::result).
     #[inline(always)]
     pub fn take_result(&self) -> Result<T, TaskError> {
-        match self.cell.outcome.take_value() {
-            Some(value) => {
-                self.cell.retrieved.set(true);
-                Ok(value)
-            }
-            None => Err(self.no_value()),
-        }
-    }
-
-    #[cold]
-    fn no_value(&self) -> TaskError {
-        if !self.done() {
-            return TaskError::NotReady;
-        }
-        match self.cell.outcome.error() {
-            Some(error) => {
-                self.cell.retrieved.set(true);
-                error
-            }
-            None => TaskError::Taken,
-        }
+        self.cell().take_result()
     }
 
     /// Gives it its value.
@@ -203,15 +213,15 @@ impl<T: 'static> LoopFuture<T> {
     /// Cancels it with a message, which awaits of it see; false where it is done already.
     pub fn cancel_with(&self, message: Option<&str>) -> bool {
         if self.done() {
-            self.cell.retrieved.set(true);
+            self.cell().retrieved.set(true);
             return false;
         }
         let cancelled = message.map_or_else(Cancelled::new, Cancelled::with_message);
         // A closed loop cannot run the callbacks; the state is set all the same.
         let _ = self.complete(State::Error(TaskError::Cancelled(cancelled)));
-        if let Some(thread) = self.cell.thread.take() {
+        if let Some(thread) = self.cell().thread.take() {
             // It stays, for what comes of it to be dropped here.
-            self.cell.thread.set(Some(thread.clone()));
+            self.cell().thread.set(Some(thread.clone()));
             thread.cancel_for_loop();
         }
         true
@@ -220,45 +230,29 @@ impl<T: 'static> LoopFuture<T> {
     /// A part of whoever completes it, so that the outcome is made where it belongs. Nearly always one task of the loop waits.
     #[inline(always)]
     fn complete(&self, outcome: State<T>) -> Result<()> {
-        if self.done() {
+        let cell = self.cell();
+        if !cell.outcome.is_pending() {
             return Err(Error::InvalidState("the future is done already"));
         }
-        self.cell.outcome.fill(outcome);
-        if self.cell.waiters.notify_plainly(&self.cell.inner) { Ok(()) } else { self.tell_crowd() }
+        cell.outcome.fill(outcome);
+        if cell.waiters.notify_plainly(&cell.inner) { Ok(()) } else { self.tell_crowd() }
     }
 
     #[inline(never)]
     fn tell_crowd(&self) -> Result<()> {
-        let mut finally = Finally::new(&self.cell.inner);
-        let told = self.cell.waiters.notify(&mut finally, |callback| callback.bind_any(&self.clone()));
+        let mut finally = Finally::new(&self.cell().inner);
+        let told = self.cell().waiters.notify(&mut finally, |callback| callback.bind_any(&self.clone()));
         finally.end();
         if told { Ok(()) } else { Err(Error::Closed) }
     }
 
-    /// A part of the coroutine that awaits, as is the taking, so that the outcome need not be copied. Nearly always the future's
-    /// loop runs, and the task that awaits is not being cancelled.
-    #[inline(always)]
-    fn poll_next(&self, place: &Place, context: &TaskContext<'_>) -> Next {
-        let Some(current) = if_running(&self.cell.inner).and_then(Inner::current_task_left_alone) else {
-            return self.poll_specially(place, context);
-        };
-        if !self.done() {
-            self.cell.waiters.wait_in_task(place, context.waker(), current);
-            return Next::Wait;
-        }
-        // Whoever waited was told, and has no place any more.
-        place.clear();
-        Next::Take
-    }
-
-    #[inline(never)]
-    fn poll_specially(&self, place: &Place, context: &TaskContext<'_>) -> Next {
-        let is_foreign = with_running(|running| running.is_some_and(|inner| !Rc::ptr_eq(inner, &self.cell.inner)));
+    fn poll_next(&self, place: &dyn Seat, context: &TaskContext<'_>) -> Next {
+        let is_foreign = with_running(|running| running.is_some_and(|inner| !Rc::ptr_eq(inner, &self.cell().inner)));
         if is_foreign {
             return Next::Refuse(Refusal::WrongLoop);
         }
         if !self.done() {
-            self.cell.waiters.wait(place, context.waker());
+            self.cell().waiters.wait(place, context.waker());
             if cancellation::is_pending() {
                 // Whoever was to set it learns of it; the request itself goes on outward.
                 self.cancel();
@@ -269,6 +263,7 @@ impl<T: 'static> LoopFuture<T> {
             cancellation::come_back(context);
             return Next::Wait;
         }
+        // Whoever waited was told.
         place.clear();
         Next::Take
     }
@@ -280,29 +275,45 @@ impl<T: 'static> LoopFuture<T> {
         let id = CallbackId::next();
         let callback = DoneCallback::new(function, Location::caller());
         if !self.done() {
-            self.cell.waiters.add_callback(id, callback);
-        } else if !self.cell.inner.closed.get() {
+            self.cell().waiters.add_callback(id, callback);
+        } else if !self.cell().inner.closed.get() {
             callback.bind(self.clone());
-            self.cell.inner.ready.push(Ready::Handle(callback));
+            self.cell().inner.ready.push(Ready::Handle(callback));
         }
         id
     }
 
     /// Takes a callback off; true where it was still there. One that is queued already runs.
     pub fn remove_done_callback(&self, id: CallbackId) -> bool {
-        self.cell.waiters.remove_callback(id)
+        self.cell().waiters.remove_callback(id)
     }
 }
 
 impl<T> Clone for LoopFuture<T> {
     fn clone(&self) -> Self {
-        Self { cell: self.cell.clone(), place: Place::default() }
+        Self::of_cell(Counted::clone(&self.counted()))
     }
 }
 
 impl<T> Drop for LoopFuture<T> {
+    #[inline]
     fn drop(&mut self) {
-        self.cell.waiters.leave(&self.place);
+        if self.cell.has_place() {
+            self.leave();
+        } else {
+            // SAFETY: from `of_cell`, given up once.
+            drop(unsafe { Counted::<FutureCell<T>>::from_raw(self.cell.target()) });
+        }
+    }
+}
+
+impl<T> LoopFuture<T> {
+    /// The end of a handle that waits.
+    #[inline(never)]
+    fn leave(&mut self) {
+        // SAFETY: from `of_cell`, given up once. It goes last, whatever the waker does that it lets go of.
+        let cell = unsafe { Counted::<FutureCell<T>>::from_raw(self.cell.target()) };
+        cell.waiters.leave(&self.cell.place());
     }
 }
 
@@ -312,13 +323,42 @@ impl<T> Unpin for LoopFuture<T> {}
 impl<T: 'static> std::future::Future for LoopFuture<T> {
     type Output = Result<T, TaskError>;
 
+    // A part of the coroutine that awaits, so that the outcome need not be copied. Nearly always the future's loop runs, the task
+    // that awaits is not being cancelled, and either is the first to wait, for the first time, or comes for a value.
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        if probe::answer::<Self>(&self.cell.waiters, || FutureRef::of_future(&self)) {
+        let this = self.get_mut();
+        let Some(target) = this.cell.plain_target() else { return this.poll_whatever(context) };
+        // SAFETY: this handle's, which stays.
+        let cell = unsafe { Counted::<FutureCell<T>>::at(target) };
+        let Some(current) = cell.awaiting_plainly() else { return this.poll_whatever(context) };
+        if let Some(value) = cell.outcome.take_value() {
+            cell.retrieved.set(true);
+            this.cell.set(target, false);
+            return Poll::Ready(Ok(value));
+        }
+        let waits =
+            cell.outcome.is_pending() && !this.cell.has_place() && cell.waiters.wait_plainly(context.waker(), current);
+        if !waits {
+            return this.poll_whatever(context);
+        }
+        this.cell.set(target, true);
+        Poll::Pending
+    }
+}
+
+impl<T: 'static> LoopFuture<T> {
+    #[inline(never)]
+    fn poll_whatever(&mut self, context: &TaskContext<'_>) -> Poll<Result<T, TaskError>> {
+        let target = self.cell.target();
+        // Where it waits changes meanwhile, not where it points to.
+        let bare = Self::bare(target);
+        if probe::answer::<Self>(&bare.cell().waiters, || FutureRef::of_future(&bare)) {
             return Poll::Pending;
         }
-        match self.poll_next(&self.place, context) {
-            Next::Take => Poll::Ready(self.take_result()),
+        let place = self.cell.place();
+        match bare.poll_next(&place, context) {
+            Next::Take => Poll::Ready(bare.take_result()),
             Next::Wait => Poll::Pending,
             Next::Refuse(refusal) => Poll::Ready(Err(refusal.into())),
         }
@@ -334,7 +374,7 @@ pub struct Shared<'a, T> {
 
 impl<T> Drop for Shared<'_, T> {
     fn drop(&mut self) {
-        self.future.cell.waiters.leave(&self.place);
+        self.future.cell().waiters.leave(&self.place);
     }
 }
 
@@ -342,7 +382,16 @@ impl<T: Clone + 'static> std::future::Future for Shared<'_, T> {
     type Output = Result<T, TaskError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        if probe::answer::<Self>(&self.future.cell.waiters, || FutureRef::of_future(self.future)) {
+        let cell = self.future.cell();
+        if let Some(current) = cell.awaiting_plainly()
+            && cell.outcome.is_pending()
+            && self.place.is_clear()
+            && cell.waiters.wait_plainly(context.waker(), current)
+        {
+            self.place.set_alone();
+            return Poll::Pending;
+        }
+        if probe::answer::<Self>(&cell.waiters, || FutureRef::of_future(self.future)) {
             return Poll::Pending;
         }
         match self.future.poll_next(&self.place, context) {
@@ -370,11 +419,42 @@ impl<T> fmt::Debug for Shared<'_, T> {
 
 impl<T> fmt::Debug for LoopFuture<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.cell.describe())
+        f.write_str(&self.cell().describe())
     }
 }
 
 impl<T> FutureCell<T> {
+    /// The task that polls now, where its loop is the future's, it is not asked to end, and nothing else is asked.
+    #[inline(always)]
+    fn awaiting_plainly(&self) -> Option<TaskPtr> {
+        if_running(&self.inner).and_then(Inner::current_task_left_alone).filter(|_| !probe::is_asked())
+    }
+
+    #[inline(always)]
+    fn take_result(&self) -> Result<T, TaskError> {
+        match self.outcome.take_value() {
+            Some(value) => {
+                self.retrieved.set(true);
+                Ok(value)
+            }
+            None => Err(self.no_value()),
+        }
+    }
+
+    #[cold]
+    fn no_value(&self) -> TaskError {
+        if self.outcome.is_pending() {
+            return TaskError::NotReady;
+        }
+        match self.outcome.error() {
+            Some(error) => {
+                self.retrieved.set(true);
+                error
+            }
+            None => TaskError::Taken,
+        }
+    }
+
     fn describe(&self) -> String {
         let state = match () {
             () if self.outcome.is_pending() => "pending",

@@ -6,7 +6,6 @@ use std::ptr::NonNull;
 use crate::counted::Counted;
 use crate::error::TaskError;
 use crate::future::loop_future::{FutureCell, LoopFuture};
-use crate::waiters::Place;
 
 /// A future, of whatever, that waits for another thread's work.
 pub(crate) struct Waiting {
@@ -38,7 +37,7 @@ impl<T: 'static> FutureCell<T> {
     /// The pointer is from `Counted::into_raw` of this type, and is not used again.
     unsafe fn end(cell: NonNull<()>, is_done: bool) {
         // SAFETY: the caller's.
-        let future = LoopFuture::<T> { cell: unsafe { Counted::from_raw(cell) }, place: Place::default() };
+        let future = LoopFuture::<T>::of_cell(unsafe { Counted::from_raw(cell) });
         if is_done {
             future.deliver();
         }
@@ -47,11 +46,11 @@ impl<T: 'static> FutureCell<T> {
 
 impl<T: 'static> LoopFuture<T> {
     pub(crate) fn waiting(&self) -> Waiting {
-        Waiting { cell: self.cell.clone().into_raw(), end: FutureCell::<T>::end }
+        Waiting { cell: Counted::clone(&self.counted()).into_raw(), end: FutureCell::<T>::end }
     }
 
     fn deliver(self) {
-        let outcome = self.cell.thread.take().and_then(|thread| thread.take_for_loop());
+        let outcome = self.cell().thread.take().and_then(|thread| thread.take_for_loop());
         // Where it was cancelled meanwhile, the outcome is dropped.
         let _ = match outcome {
             Some(Ok(value)) => self.set_result(value),

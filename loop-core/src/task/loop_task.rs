@@ -20,7 +20,7 @@ use crate::task::TaskRef;
 use crate::task::header::{Header, TaskPtr};
 use crate::task::local::Flag;
 use crate::task::slab::Slab;
-use crate::waiters::{CallbackId, Place, Waiters};
+use crate::waiters::{CallbackId, Place, Seat, Waiters};
 
 /// asyncio's `Task`: a [`Future`] that drives a coroutine.
 ///
