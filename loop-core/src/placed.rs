@@ -115,7 +115,7 @@ impl Seat for InPointer<'_> {
 
     fn set(&self, id: Option<CallbackId>) {
         match id {
-            None => self.clear(),
+            None if apart(self.0.get()).is_none() => self.clear(),
             Some(CallbackId::ALONE) if self.is_clear() => self.set_alone(),
             // SAFETY: the word's own.
             id => unsafe { self.apart().as_ref() }.place.set(id),
@@ -146,6 +146,16 @@ impl Seat for InPointer<'_> {
             self.0.set(bare(word));
         }
     }
+
+    fn mark(&self) {
+        // SAFETY: the word's own.
+        unsafe { self.apart().as_ref() }.place.mark();
+    }
+
+    fn take_mark(&self) -> bool {
+        // SAFETY: the word's own.
+        apart(self.0.get()).is_some_and(|apart| unsafe { apart.as_ref() }.place.take_mark())
+    }
 }
 
 #[cfg(all(test, not(loom)))]
@@ -164,8 +174,16 @@ mod tests {
         {
             placed.place().set(id);
             assert_eq!((placed.place().get(), placed.target()), (id, target));
-            assert_eq!((placed.has_place(), placed.place().is_clear()), (id.is_some(), id.is_none()));
+            assert_eq!(placed.has_place(), !placed.place().is_clear());
         }
+        placed.place().clear();
+        assert!(placed.place().is_clear() && !placed.place().take_mark());
+        placed.place().mark();
+        for id in [Some(ids[0]), None] {
+            placed.place().set(id);
+            assert_eq!((placed.place().get(), placed.target()), (id, target));
+        }
+        assert!(placed.place().take_mark() && !placed.place().take_mark());
         placed.place().clear();
         placed.place().set_alone();
         assert_eq!((placed.place().get(), placed.target()), (Some(CallbackId::ALONE), target));
@@ -182,12 +200,13 @@ mod handle_tests {
     use std::time::Duration;
 
     use crate::testing::VirtualBackend;
-    use crate::{EventLoop, LoopFuture, TaskError};
+    use crate::{EventLoop, LoopFuture, LoopTask, TaskError};
 
     #[test]
-    fn a_future_is_one_word() {
+    fn handles_are_one_word() {
         assert_eq!(size_of::<LoopFuture<[u64; 9]>>(), size_of::<usize>());
         assert_eq!(size_of::<Option<LoopFuture<u64>>>(), size_of::<usize>());
+        assert_eq!(size_of::<Option<LoopTask<[u64; 9]>>>(), size_of::<usize>());
     }
 
     /// For Miri: handles that wait alone or among others, polled by another task than before, told, or gone in any order.
@@ -223,5 +242,41 @@ mod handle_tests {
             drop((told, handles));
         }
         lp.close().unwrap();
+    }
+
+    /// For Miri: a task's handle that passes its awaiter's cancellation on is marked, apart, until it is told or goes.
+    #[test]
+    fn handles_that_pass_a_cancellation_on() {
+        let lp = EventLoop::new(Box::new(VirtualBackend::new()));
+        let pass = || lp.run_until_complete(lp.sleep_for(Duration::ZERO)).unwrap();
+        // Who is asked to end takes the request, and ends in its own time.
+        let stubborn = |gate: LoopFuture<()>| {
+            lp.create_task(async move {
+                crate::catch_cancelled(std::future::pending::<()>()).await.unwrap_err();
+                gate.await.unwrap();
+                7
+            })
+            .unwrap()
+        };
+        for closes in [false, true] {
+            let gate = lp.create_future();
+            let inner: LoopTask<i32> = stubborn(gate.clone());
+            let (first, second) = (inner.clone(), inner.clone());
+            let outer = [first, second].map(|handle| lp.create_task(handle).unwrap());
+            pass();
+            pass();
+            assert!(outer[1].cancel());
+            pass();
+            pass();
+            assert!(!inner.done() && outer.iter().all(|task| !task.done()));
+            if closes {
+                lp.close().unwrap();
+                assert!(outer.iter().all(|task| !task.done()));
+                break;
+            }
+            gate.set_result(()).unwrap();
+            (0..3).for_each(|_| pass());
+            assert!(inner.done() && outer.iter().all(|task| task.done()));
+        }
     }
 }

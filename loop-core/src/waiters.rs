@@ -99,24 +99,17 @@ pub(crate) trait Seat {
     fn set_alone(&self);
     /// Neither a place nor anything else any more.
     fn clear(&self);
+    /// A mark of the await's own, which stays when the place goes.
+    fn mark(&self);
+    fn take_mark(&self) -> bool;
 }
 
-/// A seat that is a word of its own, in which there is room for a mark of the await's, too.
+/// A seat that is a word of its own.
 #[derive(Default)]
 pub(crate) struct Place(Cell<u64>);
 
 impl Place {
     const MARK: u64 = 1 << 63;
-
-    pub(crate) fn mark(&self) {
-        self.0.set(self.0.get() | Self::MARK);
-    }
-
-    pub(crate) fn take_mark(&self) -> bool {
-        let marked = self.0.get();
-        self.0.set(marked & !Self::MARK);
-        marked & Self::MARK != 0
-    }
 }
 
 impl Seat for Place {
@@ -143,6 +136,16 @@ impl Seat for Place {
     #[inline]
     fn clear(&self) {
         self.0.set(0);
+    }
+
+    fn mark(&self) {
+        self.0.set(self.0.get() | Self::MARK);
+    }
+
+    fn take_mark(&self) -> bool {
+        let marked = self.0.get();
+        self.0.set(marked & !Self::MARK);
+        marked & Self::MARK != 0
     }
 }
 
@@ -289,19 +292,8 @@ impl Waiters {
         }
     }
 
-    /// The same in the step of this task: nearly always the waker is the task's own, and this is the first to wait, for the
-    /// first time.
-    #[inline(always)]
-    pub(crate) fn wait_in_task(&self, place: &impl Seat, waker: &Waker, current: TaskPtr) {
-        if place.is_clear() && self.wait_plainly(waker, current) {
-            place.set_alone();
-        } else {
-            self.wait(place, waker);
-        }
-    }
-
-    /// The same of an await that has no place as yet: true where it is alone now. False, and nothing is done, where there is
-    /// more to it.
+    /// The same in the step of this task, of an await that has no place as yet: true where it is alone now. Nearly always the
+    /// waker is the task's own, and this is the first to wait. False, and nothing is done, where there is more to it.
     #[inline(always)]
     pub(crate) fn wait_plainly(&self, waker: &Waker, current: TaskPtr) -> bool {
         self.wait_first(|| LocalWaker::of_current(waker, current))
@@ -377,7 +369,7 @@ impl Waiters {
     #[inline]
     pub(crate) fn leave(&self, place: &dyn Seat) {
         if let Some(id) = place.get() {
-            place.set(None);
+            place.clear();
             self.remove_callback(id);
         }
     }

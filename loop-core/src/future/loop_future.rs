@@ -313,7 +313,9 @@ impl<T> LoopFuture<T> {
     fn leave(&mut self) {
         // SAFETY: from `of_cell`, given up once. It goes last, whatever the waker does that it lets go of.
         let cell = unsafe { Counted::<FutureCell<T>>::from_raw(self.cell.target()) };
-        cell.waiters.leave(&self.cell.place());
+        let place = self.cell.place();
+        cell.waiters.leave(&place);
+        place.clear();
     }
 }
 

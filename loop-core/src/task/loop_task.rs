@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::IntoFuture;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::pin::Pin;
 use std::ptr::NonNull;
 use std::task::{Context as TaskContext, Poll};
@@ -46,9 +47,8 @@ pub trait Task: Future {
 /// [`TaskError::Taken`], while `(&task).await` clones it and leaves it, any number of times. Cancelling the task that
 /// awaits cancels this one and waits for it.
 pub struct LoopTask<T> {
+    /// With where this handle's await waits, once it has suspended. Marked if the awaiting task's request was passed on to this one.
     task: TaskRef,
-    /// Where this handle's await waits, once it has suspended. Marked if the awaiting task's request was passed on to this one.
-    place: Place,
     _value: PhantomData<T>,
 }
 
@@ -57,7 +57,7 @@ impl<T> LoopTask<T> {
     ///
     /// The task's coroutine has the output `T`.
     pub(crate) unsafe fn new(task: TaskRef) -> Self {
-        Self { task, place: Place::default(), _value: PhantomData }
+        Self { task, _value: PhantomData }
     }
 
     /// The task without its type.
@@ -111,31 +111,42 @@ impl<T> LoopTask<T> {
             return Err(TaskError::NotReady);
         }
         header.local.set(Flag::Retrieved);
-        // SAFETY: done, held, and on its thread.
-        let lent: Option<NonNull<()>> = unsafe { Header::lend(self.task.as_ptr()) };
-        let Some(outcome) = lent else { return Err(TaskError::Taken) };
-        let outcome = outcome.cast::<Result<T, TaskError>>();
-        // SAFETY: the task's output is T. A value is moved out, and nobody looks at its place again, as it is not given back.
+        let task = self.task.as_ptr();
+        // SAFETY: held, of this type, and on its thread. An error stays: a failed task fails each time it is awaited.
+        unsafe { Self::take_value(task).ok_or_else(|| (header.vtable().error)(task).unwrap_or(TaskError::Taken)) }
+    }
+
+    /// The value of this task, taken if it is there.
+    ///
+    /// # Safety
+    ///
+    /// The task is held, its output is `T`, and this is its thread.
+    #[inline(always)]
+    unsafe fn take_value(task: TaskPtr) -> Option<T> {
+        // SAFETY: the caller's. A value is moved out, and nobody looks at its place again, as it is not given back.
         unsafe {
+            let local = &task.as_ref().local;
+            let outcome = Header::lend(task)?.cast::<Result<T, TaskError>>();
             match outcome.as_ref() {
-                Ok(value) => Ok(std::ptr::read(value)),
-                // An error stays: a failed task fails each time it is awaited.
-                Err(error) => {
-                    let error = error.clone();
-                    header.local.give_back();
-                    Err(error)
+                Ok(value) => {
+                    local.set(Flag::Retrieved);
+                    Some(std::ptr::read(value))
+                }
+                Err(_) => {
+                    local.give_back();
+                    None
                 }
             }
         }
     }
 
-    /// A part of the coroutine that awaits, as is the taking, so that the outcome need not be copied. Nearly always a task of
-    /// the same loop awaits this one, and is not being cancelled.
+    /// The task that polls now, where it is one of this task's loop, other than this one, and not asked to end, and nothing
+    /// else is asked.
     #[inline(always)]
-    fn poll_next(&self, place: &Place, context: &TaskContext<'_>) -> Next {
-        let awaiting = with_running(|running| running.and_then(|inner| self.awaited_plainly(inner)));
-        let Some(awaiting) = awaiting else { return self.poll_specially(place, context) };
-        self.take_or_wait(|waiters| waiters.wait_in_task(place, context.waker(), awaiting))
+    fn awaiting_plainly(task: TaskPtr) -> Option<TaskPtr> {
+        // SAFETY: the caller's handle holds it.
+        let current = unsafe { Header::running(task) }?.current_task_left_alone()?;
+        (current != task && !probe::is_asked()).then_some(current)
     }
 
     #[inline(always)]
@@ -151,8 +162,7 @@ impl<T> LoopTask<T> {
         Next::Wait
     }
 
-    #[inline(never)]
-    fn poll_specially(&self, place: &Place, context: &TaskContext<'_>) -> Next {
+    fn poll_next(&self, place: &dyn Seat, context: &TaskContext<'_>) -> Next {
         let (refused, asked_to_end) = with_running(|running| match running {
             Some(inner) => (self.refuse(inner), inner.is_asked_to_end()),
             None => (None, false),
@@ -176,8 +186,7 @@ impl<T> LoopTask<T> {
     }
 
     /// What an await gives of the outcome.
-    #[inline(always)]
-    fn give(place: &Place, context: &TaskContext<'_>, outcome: Result<T, TaskError>) -> Poll<Result<T, TaskError>> {
+    fn give(place: &dyn Seat, context: &TaskContext<'_>, outcome: Result<T, TaskError>) -> Poll<Result<T, TaskError>> {
         match outcome {
             Err(error) => Self::failed(place, context, error),
             value => {
@@ -188,8 +197,7 @@ impl<T> LoopTask<T> {
         }
     }
 
-    #[inline(never)]
-    fn failed(place: &Place, context: &TaskContext<'_>, error: TaskError) -> Poll<Result<T, TaskError>> {
+    fn failed(place: &dyn Seat, context: &TaskContext<'_>, error: TaskError) -> Poll<Result<T, TaskError>> {
         if let TaskError::Cancelled(cancelled) = &error
             && place.take_mark()
         {
@@ -199,15 +207,6 @@ impl<T> LoopTask<T> {
         }
         place.set(None);
         Poll::Ready(Err(error))
-    }
-
-    /// The task that polls now, where it is one of this loop, other than this one, and not asked to end.
-    #[inline(always)]
-    fn awaited_plainly(&self, running: &Inner) -> Option<TaskPtr> {
-        let current = running.current_task_left_alone()?;
-        // SAFETY: this handle holds the task.
-        let is_of = unsafe { Slab::of(self.task.as_ptr()) }.is_of(running);
-        (current != self.task.as_ptr() && is_of).then_some(current)
     }
 
     /// Why the task that polls now cannot await this one.
@@ -230,13 +229,28 @@ impl<T> std::ops::Deref for LoopTask<T> {
 
 impl<T> Clone for LoopTask<T> {
     fn clone(&self) -> Self {
-        Self { task: self.task.clone(), place: Place::default(), _value: PhantomData }
+        Self { task: self.task.clone(), _value: PhantomData }
     }
 }
 
 impl<T> Drop for LoopTask<T> {
+    #[inline(always)]
     fn drop(&mut self) {
-        self.task.header().waiters.leave(&self.place);
+        if self.task.placed().has_place() {
+            self.leave();
+        }
+    }
+}
+
+impl<T> LoopTask<T> {
+    /// The end of a handle that waits.
+    #[inline(never)]
+    fn leave(&mut self) {
+        let task = self.task.as_ptr();
+        let place = self.task.placed().place();
+        // SAFETY: this handle holds it.
+        unsafe { task.as_ref() }.waiters.leave(&place);
+        place.clear();
     }
 }
 
@@ -246,13 +260,49 @@ impl<T> Unpin for LoopTask<T> {}
 impl<T> std::future::Future for LoopTask<T> {
     type Output = Result<T, TaskError>;
 
+    // A part of the coroutine that awaits, so that the outcome need not be copied. Nearly always a task of the same loop awaits this
+    // one, is not being cancelled, and either is the first to wait, for the first time, or comes for a value.
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        if probe::answer::<Self>(&self.task.header().waiters, || self.task.clone().into()) {
+        let this = self.get_mut();
+        let Some(target) = this.task.placed().plain_target() else { return this.poll_whatever(context) };
+        let task: TaskPtr = target.cast();
+        let Some(current) = Self::awaiting_plainly(task) else { return this.poll_whatever(context) };
+        // SAFETY: this handle holds it.
+        let header = unsafe { task.as_ref() };
+        if header.local.has(Flag::Done) {
+            // SAFETY: held, of this type, and on its thread.
+            return match unsafe { Self::take_value(task) } {
+                Some(value) => {
+                    this.task.placed().set(target, false);
+                    Poll::Ready(Ok(value))
+                }
+                None => this.poll_whatever(context),
+            };
+        }
+        let waits = !header.local.has(Flag::Orphaned)
+            && !this.task.placed().has_place()
+            && header.waiters.wait_plainly(context.waker(), current);
+        if !waits {
+            return this.poll_whatever(context);
+        }
+        this.task.placed().set(target, true);
+        Poll::Pending
+    }
+}
+
+impl<T> LoopTask<T> {
+    #[inline(never)]
+    fn poll_whatever(&mut self, context: &TaskContext<'_>) -> Poll<Result<T, TaskError>> {
+        // One that does not wait: where this one does changes meanwhile, not which task it is.
+        // SAFETY: its output is the same; it is not dropped.
+        let bare = ManuallyDrop::new(unsafe { Self::new(TaskRef::adopt(self.task.as_ptr())) });
+        if probe::answer::<Self>(&bare.task.header().waiters, || bare.task.clone().into()) {
             return Poll::Pending;
         }
-        match self.poll_next(&self.place, context) {
-            Next::Take => Self::give(&self.place, context, self.take_outcome()),
+        let place = self.task.placed().place();
+        match bare.poll_next(&place, context) {
+            Next::Take => Self::give(&place, context, bare.take_outcome()),
             Next::Wait => Poll::Pending,
             Next::Refuse(refusal) => Poll::Ready(Err(refusal.into())),
         }
@@ -276,7 +326,16 @@ impl<T: Clone> std::future::Future for Outcome<'_, T> {
     type Output = Result<T, TaskError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        if probe::answer::<Self>(&self.task.task.header().waiters, || self.task.task.clone().into()) {
+        let header = self.task.task.header();
+        if let Some(current) = LoopTask::<T>::awaiting_plainly(self.task.task.as_ptr())
+            && !header.local.has_any([Flag::Done, Flag::Orphaned])
+            && self.place.is_clear()
+            && header.waiters.wait_plainly(context.waker(), current)
+        {
+            self.place.set_alone();
+            return Poll::Pending;
+        }
+        if probe::answer::<Self>(&header.waiters, || self.task.task.clone().into()) {
             return Poll::Pending;
         }
         match self.task.poll_next(&self.place, context) {

@@ -11,6 +11,7 @@ use crate::error::{Cancelled, Result, TaskError};
 use crate::event_loop::EventLoop;
 use crate::exception::Finally;
 use crate::inner::Inner;
+use crate::placed::Placed;
 use crate::ready::Ready;
 use crate::task::header::{Header, TaskPtr};
 use crate::task::local::Flag;
@@ -21,7 +22,8 @@ use crate::waiters::CallbackId;
 ///
 /// Letting go of every handle neither cancels nor drops the task: the loop owns its tasks until they end.
 pub struct TaskRef {
-    task: TaskPtr,
+    /// A task, and, where this is a part of a [`LoopTask`](crate::LoopTask) that is awaited, where that waits.
+    task: Placed,
     _not_send: PhantomData<Rc<()>>,
 }
 
@@ -37,26 +39,34 @@ impl TaskRef {
         if !header.local.add_handle() {
             header.add_handle_to_many();
         }
-        Self { task, _not_send: PhantomData }
+        Self::adopt(task)
     }
 
     /// The one handle that a new task comes with.
     pub(crate) fn adopt(task: TaskPtr) -> Self {
-        Self { task, _not_send: PhantomData }
+        Self { task: Placed::new(task.cast()), _not_send: PhantomData }
     }
 
+    #[inline(always)]
     pub(crate) fn as_ptr(&self) -> TaskPtr {
-        self.task
+        self.task.target().cast()
     }
 
+    #[inline(always)]
     pub(crate) fn header(&self) -> &Header {
         // SAFETY: all handles together hold the task.
-        unsafe { self.task.as_ref() }
+        unsafe { self.as_ptr().as_ref() }
+    }
+
+    /// The pointer, with the place where an await of this handle waits.
+    #[inline(always)]
+    pub(super) fn placed(&mut self) -> &mut Placed {
+        &mut self.task
     }
 
     pub(crate) fn inner(&self) -> Option<Rc<Inner>> {
         // SAFETY: handles hold the task, and never leave the loop's thread.
-        unsafe { Inner::rc_of(Slab::of(self.task).inner()) }
+        unsafe { Inner::rc_of(Slab::of(self.as_ptr()).inner()) }
     }
 
     /// A number that no other task of the process has.
@@ -111,7 +121,7 @@ impl TaskRef {
             local.set(Flag::Fresh);
         }
         // SAFETY: held by this handle; handles never leave the loop's thread.
-        unsafe { super::schedule(self.task) };
+        unsafe { super::schedule(self.as_ptr()) };
         true
     }
 
@@ -156,7 +166,7 @@ impl TaskRef {
         }
         header.local.set(Flag::Retrieved);
         // SAFETY: held, done, and this is its thread.
-        match unsafe { (header.vtable().error)(self.task) } {
+        match unsafe { (header.vtable().error)(self.as_ptr()) } {
             Some(error @ TaskError::Cancelled(_)) => Err(error),
             other => Ok(other),
         }
@@ -203,54 +213,67 @@ impl TaskRef {
 
 impl Clone for TaskRef {
     fn clone(&self) -> Self {
-        Self::hold(self.task)
+        Self::hold(self.as_ptr())
     }
 }
 
 impl Drop for TaskRef {
     #[inline]
     fn drop(&mut self) {
-        if self.header().local.drop_handle() {
-            self.give_up();
+        let task = self.as_ptr();
+        // SAFETY: this handle holds it, and is given up.
+        if unsafe { task.as_ref() }.local.drop_handle() {
+            // SAFETY: as above, and handles never leave the loop's thread.
+            unsafe { Self::give_up(task) };
         }
     }
 }
 
 impl TaskRef {
     /// The last handle goes, or the last of those that the header counts.
+    ///
+    /// # Safety
+    ///
+    /// The hold of all handles is the caller's, on the loop's thread.
     #[inline(never)]
-    fn give_up(&self) {
-        let header = self.header();
+    unsafe fn give_up(task: TaskPtr) {
+        // SAFETY: the caller's.
+        let header = unsafe { task.as_ref() };
         if header.has_extras() && header.take_handles_back() {
             return;
         }
         if header.local.has_any([Flag::Done, Flag::Orphaned]) && header.holds_any() {
-            return self.give_up_outcome();
+            // SAFETY: the caller's.
+            return unsafe { Self::give_up_outcome(task) };
         }
-        // SAFETY: the hold of all handles, given up with the last.
-        unsafe { super::release_local(self.task) };
+        // SAFETY: the caller's.
+        unsafe { super::release_local(task) };
     }
 
     /// The same where there is something that nobody can ask for any more.
+    ///
+    /// # Safety
+    ///
+    /// As said.
     #[inline(never)]
-    fn give_up_outcome(&self) {
-        let header = self.header();
-        let inner = self.inner();
+    unsafe fn give_up_outcome(task: TaskPtr) {
+        // SAFETY: the caller's.
+        let (header, inner) = unsafe { (task.as_ref(), Inner::rc_of(Slab::of(task).inner())) };
         let finally = inner.as_ref().map(|inner| {
             let mut finally = Finally::new(inner);
-            inner.drop_outcome(self.task, &mut finally);
+            inner.drop_outcome(task, &mut finally);
             finally
         });
         if finally.is_none() {
             // The loop being gone, nobody can be told of a panic. All that is not `Send` goes here: a waker in another thread
             // may be the one that frees the memory.
             // SAFETY: held until below, and this is its thread.
-            unsafe { (header.vtable().replace)(self.task, None) };
+            unsafe { (header.vtable().replace)(task, None) };
             header.waiters.clear();
             header.drop_extras();
         }
         // SAFETY: as above; a fatal panic goes on only after that.
-        unsafe { super::release_local(self.task) };
+        unsafe { super::release_local(task) };
         if let Some(finally) = finally {
             finally.end();
         }
@@ -259,7 +282,7 @@ impl TaskRef {
 
 impl PartialEq for TaskRef {
     fn eq(&self, other: &Self) -> bool {
-        self.task == other.task
+        self.as_ptr() == other.as_ptr()
     }
 }
 
@@ -267,7 +290,7 @@ impl Eq for TaskRef {}
 
 impl std::hash::Hash for TaskRef {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.task.hash(state);
+        self.as_ptr().hash(state);
     }
 }
 
@@ -319,6 +342,6 @@ impl Header {
 
 impl fmt::Debug for TaskRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Header::display(self.task).fmt(f)
+        Header::display(self.as_ptr()).fmt(f)
     }
 }
