@@ -59,8 +59,8 @@
 //!
 //! It is in few files, each of which opens with the invariants it keeps: the task's memory (`task`), the remote queue, the
 //! operation table, buffers lent to the kernel, the running loop's slot, blocks that are used again and the pointer that
-//! counts them (`memory`, `counted`), the way of a thread's outcome (`concurrent`), and two lists that do without a borrow flag
-//! (the ready queue, who waits for a future or task). loom models the parts that threads share; Miri runs the tests of
+//! counts them (`memory`, `counted`), a handle with its await's place in one word (`placed`), the way of a thread's outcome
+//! (`concurrent`), and two lists that do without a borrow flag (the ready queue, who waits for a future or task). loom models the parts that threads share; Miri runs the tests of
 //! the rest, and `testing::CheckedBackend` watches every operation of a test run.
 
 mod address;

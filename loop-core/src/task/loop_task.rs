@@ -21,7 +21,7 @@ use crate::task::TaskRef;
 use crate::task::header::{Header, TaskPtr};
 use crate::task::local::Flag;
 use crate::task::slab::Slab;
-use crate::waiters::{CallbackId, Place, Seat, Waiters};
+use crate::waiters::{CallbackId, Place, Seat};
 
 /// asyncio's `Task`: a [`Future`] that drives a coroutine.
 ///
@@ -149,19 +149,6 @@ impl<T> LoopTask<T> {
         (current != task && !probe::is_asked()).then_some(current)
     }
 
-    #[inline(always)]
-    fn take_or_wait(&self, wait: impl FnOnce(&Waiters)) -> Next {
-        let header = self.task.header();
-        if header.local.has(Flag::Done) {
-            return Next::Take;
-        }
-        if header.local.has(Flag::Orphaned) {
-            return Next::Refuse(Refusal::Abandoned);
-        }
-        wait(&header.waiters);
-        Next::Wait
-    }
-
     fn poll_next(&self, place: &dyn Seat, context: &TaskContext<'_>) -> Next {
         let (refused, asked_to_end) = with_running(|running| match running {
             Some(inner) => (self.refuse(inner), inner.is_asked_to_end()),
@@ -170,7 +157,8 @@ impl<T> LoopTask<T> {
         if let Some(refusal) = refused {
             return Next::Refuse(refusal);
         }
-        let local = &self.task.header().local;
+        let header = self.task.header();
+        let local = &header.local;
         if asked_to_end && local.has(Flag::Done) && place.get().is_some() {
             cancellation::come_back(context);
             return Next::Wait;
@@ -182,7 +170,14 @@ impl<T> LoopTask<T> {
             place.mark();
             self.task.cancel_with(request.message());
         }
-        self.take_or_wait(|waiters| waiters.wait(place, context.waker()))
+        if local.has(Flag::Done) {
+            return Next::Take;
+        }
+        if local.has(Flag::Orphaned) {
+            return Next::Refuse(Refusal::Abandoned);
+        }
+        header.waiters.wait(place, context.waker());
+        Next::Wait
     }
 
     /// What an await gives of the outcome.
