@@ -1,4 +1,4 @@
-//! A task in memory: one allocation, the part that does not depend on the coroutine's type in front.
+//! A task in memory: one block of a slab, the part that does not depend on the coroutine's type in front.
 //!
 //! Invariants this file keeps:
 //!

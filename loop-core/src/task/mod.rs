@@ -3,7 +3,7 @@
 //! * `state` — what other threads touch: holders, and the way to the loop;
 //! * `local` — what the loop's own thread knows: flags and counts;
 //! * `extras` — what few tasks have;
-//! * `header` — a task in memory, one allocation, header and coroutine together;
+//! * `header` — a task in memory, header and coroutine together;
 //! * `waker` — how a task is woken, from here and from elsewhere;
 //! * `step` — one poll, and how a task ends;
 //! * `cancel` — cancellation requests, and who takes them;

@@ -10,7 +10,7 @@
 //! * Holders that are always made on one side and given up on the other would have both numbers grow for ever: from time to
 //!   time the loop adds its own to this one, and counts from zero.
 //! * When the loop lets go, it adds its number to this one and sets `MERGED`: from then on everyone counts here, and
-//!   whoever brings the count to zero frees the memory, on whatever thread. The coroutine, its output and everything
+//!   whoever brings the count to zero gives the memory back, on whatever thread (see `slab`). The coroutine, its output and everything
 //!   else that is not `Send` were dropped before, on the loop's thread: the loop's own hold and the handles' outlive them.
 //! * On the loop's own thread a wake touches none of this: it looks at plain flags (see `Local`).
 //! * On another thread a wake sets `SENT`. Whoever changes it from clear to set puts the task into the remote
